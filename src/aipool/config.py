@@ -1,0 +1,478 @@
+"""What an operator may set: every variable, its unit, its default and where the default comes from.
+
+A value is looked for in this order, and the first place that has it wins:
+
+    command-line flag  >  AIPOOL_NAME in the environment  >  DATA_DIR/aipool.toml  >  the default
+
+`Settings` is read once, at the edge (the command line), and passed down: to the processes of the
+platform as text (`Settings.to_json`), to everything inside them as plain values. Nothing else
+reads the environment. Every variable is written once, as a field of `Settings`; the limits of the
+wire layer are the fields of `Limits`, as AIPOOL_LIMIT_<NAME> or as `[limits]` in the file.
+
+Each variable has one reader from text and one writer to text, so a flag, the environment, a file
+and the pipe to a child process all go through the same check. A bad value raises `BadSetting`,
+which names the variable, the value, where it stood and what is allowed.
+
+This module is imported by every process, so it uses the standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import json
+import math
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from aipool.wire.limits import Limits
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+FILE_NAME = "aipool.toml"
+ENVIRONMENT_PREFIX = "AIPOOL_"
+LIMIT_PREFIX = "AIPOOL_LIMIT_"
+
+
+class BadSetting(Exception):
+    """A setting that cannot be used; its text is one line for the operator."""
+
+
+class Origin(StrEnum):
+    """Where the value in force comes from, strongest first."""
+
+    FLAG = "flag"
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a value of one sort is read from text and written back.
+
+    `read` raises ValueError on text it does not accept; `allowed` completes "must be …".
+    """
+
+    read: Callable[[str], Any]
+    allowed: str
+    write: Callable[[Any], str] = str
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One line of the table of settings.
+
+    name: the key in the file; the environment says AIPOOL_NAME, the command line --name.
+    meaning: what it does, with its unit.  source: where the default comes from.
+    """
+
+    name: str
+    kind: Kind
+    default: Any
+    meaning: str
+    source: str
+    is_limit: bool = False
+
+    @property
+    def environment_name(self) -> str:
+        """The name in the environment, such as AIPOOL_PORT or AIPOOL_LIMIT_BODY_BYTES."""
+        return (LIMIT_PREFIX if self.is_limit else ENVIRONMENT_PREFIX) + self.name.upper()
+
+    def read(self, text: str, place: str) -> Any:
+        """The value that `text`, found in `place`, stands for; raises BadSetting."""
+        try:
+            return self.kind.read(text.strip())
+        except ValueError:
+            raise BadSetting(
+                f"{self.environment_name}={text!r} ({place}): must be {self.kind.allowed}"
+            ) from None
+
+
+# --- the kinds of values ----------------------------------------------------------------------
+
+
+def _whole(low: int, high: int, unit: str = "") -> Kind:
+    def read(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError(text)
+        return value
+
+    unit = f" {unit}" if unit else ""
+    return Kind(read, f"a whole number{unit} from {low} to {high}")
+
+
+_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?", re.ASCII)
+_SIZE_UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def _read_size(text: str) -> int:
+    match = _SIZE.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise ValueError(text)
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def _read_seconds(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(text)
+    return value
+
+
+def _read_network_list(text: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(part) for part in _parts(text))
+
+
+_WEB_ORIGIN = re.compile(r"https?://[^/\s,]+|\*")
+
+
+def _read_web_origins(text: str) -> tuple[str, ...]:
+    parts = _parts(text)
+    if not all(_WEB_ORIGIN.fullmatch(part) for part in parts):
+        raise ValueError(text)
+    return tuple(parts)
+
+
+def _read_file(text: str) -> Path | None:
+    if not text:
+        return None
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ValueError(text)
+    return path.resolve()
+
+
+def _read_folder(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError(text)
+    return Path(text).expanduser().resolve()
+
+
+def _read_host(text: str) -> str:
+    if not text or any(character.isspace() or character in "/@" for character in text):
+        raise ValueError(text)
+    return text.strip("[]")
+
+
+def _read_database_url(text: str) -> str:
+    scheme = text.partition("://")[0].partition("+")[0]
+    if text and ("://" not in text or scheme not in {"sqlite", "postgresql"}):
+        raise ValueError(text)
+    return text
+
+
+def _read_log_level(text: str) -> str:
+    level = text.lower()
+    if level not in {"debug", "info", "warning", "error"}:
+        raise ValueError(text)
+    return level
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _write_list(values: tuple[object, ...]) -> str:
+    return ",".join(str(value) for value in values)
+
+
+def _write_path(value: Path | None) -> str:
+    return "" if value is None else str(value)
+
+
+_FOLDER = Kind(_read_folder, "the path of a folder", _write_path)
+_FILE = Kind(_read_file, "the path of a file that exists", _write_path)
+_HOST = Kind(_read_host, "a host name or an IP address")
+_NETWORKS = Kind(
+    _read_network_list, "addresses or networks such as 10.0.0.0/8, with commas between", _write_list
+)
+_WEB_ORIGINS = Kind(
+    _read_web_origins, "* or web origins such as https://example.com, with commas", _write_list
+)
+_DATABASE_URL = Kind(_read_database_url, "a URL that starts with sqlite:// or postgresql://")
+_LOG_LEVEL = Kind(_read_log_level, "debug, info, warning or error")
+_SIZE_BYTES = Kind(_read_size, "a size in bytes, or such as 64MiB, above 0")
+_SECONDS = Kind(_read_seconds, "a number of seconds above 0")
+
+
+# --- the table --------------------------------------------------------------------------------
+
+
+def default_data_dir(environ: Mapping[str, str]) -> Path:
+    """$XDG_DATA_HOME/aipool, else ~/.local/share/aipool.
+
+    The home folder and not the current one, so that `aipool …` finds the same installation
+    wherever it is typed.
+    """
+    base = environ.get("XDG_DATA_HOME", "")
+    if base.startswith("/"):
+        return Path(base) / "aipool"
+    try:
+        return Path.home() / ".local" / "share" / "aipool"
+    except RuntimeError:
+        raise BadSetting(
+            "AIPOOL_DATA_DIR is not set and there is no home folder: say where data live"
+        ) from None
+
+
+def _setting(default: Any, kind: Kind, meaning: str, source: str) -> Any:
+    return field(default=default, metadata={"kind": kind, "meaning": meaning, "source": source})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings in force. Immutable; made by `load`, or from the text a parent process wrote."""
+
+    data_dir: Path = field(
+        metadata={
+            "kind": _FOLDER,
+            "meaning": "where everything lives: database, keys, journals, aipool.toml",
+            "source": "the XDG rule for a program's data",
+        }
+    )
+    host: str = _setting(
+        "127.0.0.1", _HOST, "address to listen on", "nobody but this machine, until told otherwise"
+    )
+    port: int = _setting(
+        8080, _whole(0, 65_535), "port to listen on; 0 lets the system choose", "custom"
+    )
+    workers: int = _setting(
+        0, _whole(0, 1_024), "gateway workers; 0 is one per core", "one event loop fills one core"
+    )
+    database_url: str = _setting(
+        "",
+        _DATABASE_URL,
+        "where the books are; empty is SQLite in DATA_DIR/aipool.db",
+        "a first start needs no database server",
+    )
+    metrics_port: int = _setting(
+        9464,
+        _whole(0, 65_535),
+        "port of /metrics on the loopback address; 0 turns it off",
+        "the customary port of Prometheus exporters in OpenTelemetry",
+    )
+    trusted_proxies: tuple[Network, ...] = _setting(
+        (),
+        _NETWORKS,
+        "peers whose X-Forwarded-For is believed",
+        "a header anybody can send is believed from nobody",
+    )
+    private_upstreams: tuple[Network, ...] = _setting(
+        (),
+        _NETWORKS,
+        "private addresses that a vendor may live at, also over plain HTTP",
+        "a vendor's address must not reach into the operator's own network",
+    )
+    cors_origins: tuple[str, ...] = _setting(
+        ("*",),
+        _WEB_ORIGINS,
+        "web origins whose pages may call /v1",
+        "/v1 uses no cookies, so any page may call it with a key of its own",
+    )
+    tls_certificate_file: Path | None = _setting(
+        None, _FILE, "certificate chain (PEM) of the listener", "plain HTTP on loopback"
+    )
+    tls_key_file: Path | None = _setting(
+        None, _FILE, "private key (PEM) of the listener", "plain HTTP on loopback"
+    )
+    upstream_ca_file: Path | None = _setting(
+        None,
+        _FILE,
+        "certificates (PEM) believed for vendors besides the system's",
+        "the system's own list",
+    )
+    log_level: str = _setting("info", _LOG_LEVEL, "least severe line that is written", "custom")
+    slice_max_nano: int = _setting(
+        2_000_000_000,
+        _whole(1, 10**18, "of nano-yuan"),
+        "the most of one balance that one worker holds at once",
+        "¥2: what is stuck for minutes when a whole node is lost",
+    )
+    journal_bytes_max: int = _setting(
+        256 << 20,
+        _SIZE_BYTES,
+        "journal a worker may keep unshipped before it admits no more calls",
+        "several minutes of full traffic without a ledger process",
+    )
+    limits: Limits = field(default_factory=Limits)
+    origins: Mapping[str, Origin] = field(default_factory=dict, compare=False)
+
+    @property
+    def workers_effective(self) -> int:
+        """The number of workers: as set, or one per core this process may use."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def database_url_effective(self) -> str:
+        """The database's URL: as set, or SQLite in the data folder."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'aipool.db'}"
+
+    def to_json(self) -> str:
+        """Everything as text, for a child process; `from_json` is its inverse."""
+        texts = {
+            variable.environment_name: variable.kind.write(_value_of(self, variable))
+            for variable in variables()
+        }
+        return json.dumps({"values": texts, "origins": self.origins})
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """The settings that `to_json` wrote."""
+        record = json.loads(text)
+        origins = {name: Origin(origin) for name, origin in record["origins"].items()}
+        values = {
+            variable.environment_name: variable.read(
+                record["values"][variable.environment_name], "from the supervisor"
+            )
+            for variable in variables()
+        }
+        return _build(values, origins)
+
+
+def variables() -> tuple[Variable, ...]:
+    """The whole table: first the fields of Settings, then the limits of the wire layer."""
+    return _VARIABLES
+
+
+def _own_variables() -> Iterator[Variable]:
+    for spec in dataclasses.fields(Settings):
+        if spec.metadata:
+            yield Variable(
+                spec.name,
+                spec.metadata["kind"],
+                None if spec.default is dataclasses.MISSING else spec.default,
+                spec.metadata["meaning"],
+                spec.metadata["source"],
+            )
+
+
+def _limit_variables() -> Iterator[Variable]:
+    defaults = Limits()
+    for spec in dataclasses.fields(Limits):
+        default = getattr(defaults, spec.name)
+        yield Variable(
+            spec.name,
+            _kind_of_limit(spec.name, default),
+            default,
+            "see the table of limits",
+            "the table of limits",
+            is_limit=True,
+        )
+
+
+def _kind_of_limit(name: str, default: object) -> Kind:
+    if isinstance(default, float):
+        return _SECONDS
+    if "bytes" in name:
+        return _SIZE_BYTES
+    return _whole(1, 10**9)
+
+
+_VARIABLES = (*_own_variables(), *_limit_variables())
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def load(
+    flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings in force; raises BadSetting.
+
+    flags: by the name of the field; None means "not given".  environ: default os.environ.
+    """
+    environ = os.environ if environ is None else environ
+    given = {name: _text_of(value) for name, value in (flags or {}).items() if value is not None}
+    data_dir = _data_dir(given, environ)
+    filed = _read_toml(data_dir / FILE_NAME)
+    _refuse_unknown_limits(environ)
+
+    values: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
+    for variable in variables():
+        name = variable.environment_name
+        if not variable.is_limit and variable.name in given:
+            text, origin, place = given[variable.name], Origin.FLAG, "from the command line"
+        elif name in environ:
+            text, origin, place = environ[name], Origin.ENVIRONMENT, "from the environment"
+        elif name in filed:
+            text, origin, place = filed[name], Origin.FILE, f"from {data_dir / FILE_NAME}"
+        else:
+            values[name], origins[name] = variable.default, Origin.DEFAULT
+            continue
+        values[name], origins[name] = variable.read(text, place), origin
+    values["AIPOOL_DATA_DIR"] = data_dir
+    settings = _build(values, origins)
+    if (settings.tls_certificate_file is None) != (settings.tls_key_file is None):
+        raise BadSetting("AIPOOL_TLS_CERTIFICATE_FILE and AIPOOL_TLS_KEY_FILE go together")
+    return settings
+
+
+def _data_dir(given: Mapping[str, str], environ: Mapping[str, str]) -> Path:
+    if "data_dir" in given:
+        return _read_data_dir(given["data_dir"], "from the command line")
+    if "AIPOOL_DATA_DIR" in environ:
+        return _read_data_dir(environ["AIPOOL_DATA_DIR"], "from the environment")
+    return default_data_dir(environ)
+
+
+def _read_data_dir(text: str, place: str) -> Path:
+    folder: Path = _VARIABLES[0].read(text, place)
+    return folder
+
+
+def _read_toml(path: Path) -> dict[str, str]:
+    """The file's values as text, by environment name; {} without a file."""
+    try:
+        with path.open("rb") as file:
+            document = tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError) as problem:
+        raise BadSetting(f"{path}: {problem}") from None
+
+    limits = document.pop("limits", {})
+    known = {
+        variable.environment_name: variable
+        for variable in variables()
+        if variable.name != "data_dir"  # the file lies in it
+    }
+    found: dict[str, str] = {}
+    for prefix, table in ((ENVIRONMENT_PREFIX, document), (LIMIT_PREFIX, limits)):
+        for key, value in table.items():
+            name = prefix + key.upper()
+            if name not in known or key != key.lower():
+                raise BadSetting(f"{path}: there is no setting {key!r}")
+            found[name] = _text_of(value)
+    return found
+
+
+def _refuse_unknown_limits(environ: Mapping[str, str]) -> None:
+    known = {variable.environment_name for variable in variables()}
+    for name in environ:
+        if name.startswith(LIMIT_PREFIX) and name not in known:
+            raise BadSetting(f"{name}: there is no such limit")
+
+
+def _text_of(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(str(part) for part in value)
+    return str(value)
+
+
+def _value_of(settings: Settings, variable: Variable) -> Any:
+    return getattr(settings.limits if variable.is_limit else settings, variable.name)
+
+
+def _build(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> Settings:
+    own = {v.name: values[v.environment_name] for v in variables() if not v.is_limit}
+    limits = {v.name: values[v.environment_name] for v in variables() if v.is_limit}
+    return Settings(**own, limits=Limits(**limits), origins=origins)
