@@ -1,0 +1,83 @@
+"""The tables of the call log.
+
+Call rows live in one table a month, named `calls_YYYYMM`, made when its first row comes
+and dropped whole when its time is over. `call_months` says which there are.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import sqlalchemy as sa
+
+from aipool.kit.db import Int64, metadata
+
+call_months = sa.Table(
+    "call_months",
+    metadata,
+    sa.Column("month", sa.Text, primary_key=True),
+)
+
+usage_hours = sa.Table(
+    "usage_hours",
+    metadata,
+    sa.Column("hour", Int64, primary_key=True, autoincrement=False),
+    sa.Column("user_id", Int64, primary_key=True, autoincrement=False),
+    sa.Column("token_id", Int64, primary_key=True, autoincrement=False),
+    sa.Column("group_id", Int64, primary_key=True, autoincrement=False),
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("calls", Int64, nullable=False),
+    sa.Column("errors", Int64, nullable=False),
+    sa.Column("input_tokens", Int64, nullable=False),
+    sa.Column("cached_tokens", Int64, nullable=False),
+    sa.Column("output_tokens", Int64, nullable=False),
+    sa.Column("charged_nano", Int64, nullable=False),
+    sa.Column("written_off_nano", Int64, nullable=False),
+    sa.Column("cost_nano", Int64, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Apart from the others: which of these tables exist is data, not schema.
+_monthly = sa.MetaData(naming_convention=metadata.naming_convention)
+
+
+@cache
+def calls_table(month: str) -> sa.Table:
+    """The table of one month; `month` is YYYYMM."""
+    return sa.Table(
+        f"calls_{month}",
+        _monthly,
+        sa.Column("rid", sa.Text, nullable=False, unique=True),
+        sa.Column("at_ms", Int64, nullable=False),
+        sa.Column("duration_ms", Int64, nullable=False),
+        sa.Column("first_token_ms", Int64, nullable=False),
+        sa.Column("user_id", Int64, nullable=False),
+        sa.Column("token_id", Int64, nullable=False),
+        sa.Column("group_id", Int64, nullable=False),
+        sa.Column("model", sa.Text, nullable=False),
+        sa.Column("endpoint", sa.Text, nullable=False),
+        sa.Column("stream", sa.Boolean, nullable=False),
+        sa.Column("status", Int64, nullable=False),
+        sa.Column("error", sa.Text, nullable=False),
+        sa.Column("input_tokens", Int64, nullable=False),
+        sa.Column("cached_tokens", Int64, nullable=False),
+        sa.Column("output_tokens", Int64, nullable=False),
+        sa.Column("reasoning_tokens", Int64, nullable=False),
+        sa.Column("usage_source", Int64, nullable=False),
+        sa.Column("price_id", Int64, nullable=False),
+        sa.Column("multiplier_ppm", Int64, nullable=False),
+        sa.Column("hold_nano", Int64, nullable=False),
+        sa.Column("charged_nano", Int64, nullable=False),
+        sa.Column("written_off_nano", Int64, nullable=False),
+        sa.Column("cost_nano", Int64, nullable=False),
+        sa.Column("vendor_id", Int64, nullable=False),
+        sa.Column("key_id", Int64, nullable=False),
+        sa.Column("upstream_model", sa.Text, nullable=False),
+        sa.Column("upstream_request_id", sa.Text, nullable=False),
+        sa.Column("attempts", sa.Text, nullable=False),
+        sa.Column("ip", sa.Text, nullable=False),
+        sa.Column("user_agent", sa.Text, nullable=False),
+        sa.Column("recovered", sa.Boolean, nullable=False),
+        sa.CheckConstraint("charged_nano >= 0", name="charged"),
+        sa.CheckConstraint("written_off_nano >= 0", name="written_off"),
+    )

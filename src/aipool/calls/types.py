@@ -1,0 +1,91 @@
+"""The words of the call log."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+HOUR_MS = 3_600_000
+
+
+class CallRow(NamedTuple):
+    """One call, in the order of its columns.
+
+    rid: unique, ordered by time.  at_ms: unix milliseconds of its arrival.
+    status: what the client was sent, 499 = it had left.  first_token_ms: -1 = no content.
+    charged_nano + written_off_nano: the rating of the usage at `price_id` and
+    `multiplier_ppm`, of which the user paid the first part.  cost_nano: ours, at the vendor.
+    attempts: JSON, one array a try.  recovered: settled from the journal of a dead worker.
+    """
+
+    rid: str
+    at_ms: int
+    duration_ms: int
+    first_token_ms: int
+    user_id: int
+    token_id: int
+    group_id: int
+    model: str
+    endpoint: str
+    stream: bool
+    status: int
+    error: str
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    usage_source: int
+    price_id: int
+    multiplier_ppm: int
+    hold_nano: int
+    charged_nano: int
+    written_off_nano: int
+    cost_nano: int
+    vendor_id: int
+    key_id: int
+    upstream_model: str
+    upstream_request_id: str
+    attempts: str
+    ip: str
+    user_agent: str
+    recovered: bool
+
+
+class UsageHour(NamedTuple):
+    """What one token did with one model in one hour, in the order of the columns.
+
+    hour: unix time in whole hours.  errors: calls with a status of 400 and above or an
+    error; a call that a client left is among them.
+    """
+
+    hour: int
+    user_id: int
+    token_id: int
+    group_id: int
+    model: str
+    calls: int
+    errors: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    charged_nano: int
+    written_off_nano: int
+    cost_nano: int
+
+
+class CheckedCall(NamedTuple):
+    """What the verifier looks at."""
+
+    rid: str
+    at_ms: int
+    user_id: int
+    token_id: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    price_id: int
+    multiplier_ppm: int
+    hold_nano: int
+    charged_nano: int
+    written_off_nano: int
+    recovered: bool

@@ -1,0 +1,162 @@
+"""Compares the log of calls with the money it moved, on one moment of the database.
+
+L-12  charged + written off = the rating of the usage at the call's price; of a call
+      that was recovered, at its last progress and never above its hold
+L-13  each call's transfers are what its row says, on its user's wallet, and there are
+      no others
+R-01  the hourly sums are the sums of the calls
+R-02  a token's counted use is what its calls cost
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from sqlalchemy.engine import Connection
+
+from aipool.calls import store
+from aipool.calls.types import CheckedCall, UsageHour
+from aipool.kit.money import AMOUNT_NANO_MAX
+from aipool.ledger import service as ledger
+from aipool.ledger.types import WRITEOFF, TransferKind, wallet_account
+from aipool.ledger.verify import Difference
+from aipool.rating.per_token import rate
+from aipool.rating.types import TokenPrice, Usage
+
+Charge = tuple[str, str, int, int]
+T = TypeVar("T")
+
+
+class Totals:
+    """What was looked at, for the summary."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.recovered = 0
+        self.charged_nano = 0
+        self.written_off_nano = 0
+
+
+def differences(connection: Connection, totals: Totals) -> Iterator[Difference]:
+    """Every difference; `connection` must see one moment throughout."""
+    yield from _calls(connection, totals)
+    yield from _sums(connection)
+    yield from _use_of_tokens(connection)
+
+
+def _calls(connection: Connection, totals: Totals) -> Iterator[Difference]:
+    prices = store.prices_by_id(connection)
+    usage = _Following(ledger.charges_by_call(connection, TransferKind.USAGE))
+    writeoffs = _Following(ledger.charges_by_call(connection, TransferKind.WRITEOFF))
+    for call in store.stream_calls(connection):
+        totals.calls += 1
+        totals.recovered += bool(call.recovered)
+        totals.charged_nano += call.charged_nano
+        totals.written_off_nano += call.written_off_nano
+        yield from _rating(call, prices)
+        account = wallet_account(call.user_id)
+        for moved, amount, payer in (
+            (usage, call.charged_nano, account),
+            (writeoffs, call.written_off_nano, WRITEOFF),
+        ):
+            yield from _without_call(moved.before(call.rid))
+            charge = moved.at(call.rid)
+            wanted = (call.rid, payer, amount, call.at_ms) if amount else None
+            if charge != wanted:
+                yield Difference("L-13", f"call {call.rid}", _text(wanted), _text(charge))
+    yield from _without_call(usage.rest())
+    yield from _without_call(writeoffs.rest())
+
+
+def _rating(call: CheckedCall, prices: dict[int, TokenPrice]) -> Iterator[Difference]:
+    used = Usage(call.input_tokens, call.cached_tokens, call.output_tokens, call.reasoning_tokens)
+    total = call.charged_nano + call.written_off_nano
+    price = prices.get(call.price_id)
+    if price is None:
+        if total or any(used):
+            yield Difference("L-12", f"call {call.rid}", "a price", f"no price {call.price_id}")
+        return
+    rated = min(rate(used, price, call.multiplier_ppm), AMOUNT_NANO_MAX)
+    if call.recovered:
+        rated = min(rated, call.hold_nano)
+    if rated != total:
+        yield Difference("L-12", f"call {call.rid}", str(rated), str(total))
+
+
+def _without_call(charges: Iterator[Charge]) -> Iterator[Difference]:
+    for charge in charges:
+        yield Difference("L-13", f"call {charge[0]}", "a call", f"only {_text(charge)}")
+
+
+def _text(charge: Charge | None) -> str:
+    return "no transfer" if charge is None else f"{charge[2]} from {charge[1]} at {charge[3]}"
+
+
+class _Following:
+    """Charges in the order of rid, walked beside the calls."""
+
+    def __init__(self, charges: Iterator[Charge]) -> None:
+        self._charges = charges
+        self._next = next(charges, None)
+
+    def before(self, rid: str) -> Iterator[Charge]:
+        """Those below this rid, which no call has claimed."""
+        while self._next is not None and self._next[0] < rid:
+            yield self._next
+            self._next = next(self._charges, None)
+
+    def at(self, rid: str) -> Charge | None:
+        """The one of this rid."""
+        found = self._next
+        if found is None or found[0] != rid:
+            return None
+        self._next = next(self._charges, None)
+        return found
+
+    def rest(self) -> Iterator[Charge]:
+        """Those after the last call."""
+        while self._next is not None:
+            yield self._next
+            self._next = next(self._charges, None)
+
+
+def _sums(connection: Connection) -> Iterator[Difference]:
+    kept = ((row[:5], row[5:]) for row in store.stream_usage(connection))
+    taken = ((row[:5], row[5:]) for row in store.stream_usage_of_calls(connection))
+    names = UsageHour._fields[5:]
+    for key, wanted, found in _side_by_side(taken, kept):
+        if wanted != found:
+            where = "hour {}, user {}, token {}, group {}, model {}".format(*key)
+            yield Difference("R-01", where, _named(names, wanted), _named(names, found))
+
+
+def _named(names: tuple[str, ...], values: tuple[int, ...] | None) -> str:
+    if values is None:
+        return "no row"
+    return ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+
+
+def _use_of_tokens(connection: Connection) -> Iterator[Difference]:
+    kept = ((name, used) for name, used in ledger.used_by_tokens(connection) if used)
+    for name, wanted, found in _side_by_side(store.used_by_tokens(connection), kept):
+        if wanted != found:
+            yield Difference("R-02", f"used of {name}", str(wanted or 0), str(found or 0))
+
+
+def _side_by_side(
+    ones: Iterator[tuple[Any, T]], others: Iterator[tuple[Any, T]]
+) -> Iterator[tuple[Any, T | None, T | None]]:
+    """Two sequences in the order of their keys, joined by key; None where one has none."""
+    one, other = next(ones, None), next(others, None)
+    while one is not None or other is not None:
+        if other is None or (one is not None and one[0] < other[0]):
+            assert one is not None
+            yield one[0], one[1], None
+            one = next(ones, None)
+        elif one is None or other[0] < one[0]:
+            yield other[0], None, other[1]
+            other = next(others, None)
+        else:
+            yield one[0], one[1], other[1]
+            one, other = next(ones, None), next(others, None)

@@ -1,0 +1,72 @@
+"""DOOR up: one fact per call, journaled first, then recorded with its money."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+
+class UsageSource(IntEnum):
+    """Where the token counts of a call come from."""
+
+    NONE = 0  # nothing was served
+    VENDOR = 1  # the vendor reported them
+    COUNTED = 2  # the gateway counted what it relayed
+
+
+class Attempt(msgspec.Struct, frozen=True, array_like=True):
+    """One try at one upstream key. status: the vendor's, 0 = no answer."""
+
+    vendor_id: int
+    key_id: int
+    status: int
+    reason: str
+    duration_ms: int
+
+
+class Outcome(msgspec.Struct, tag="S", array_like=True, frozen=True):
+    """How a call ended, once. It is the journal's S record, the entry that is shipped
+    and the call's row.
+
+    rid: the request id, ordered by time.  at_ms: unix milliseconds of its arrival.
+    status: what the client was sent; 499 = it had left.  error: the error code or "".
+    first_token_ms: -1 when no content came.
+    budgets: the chain that held the money, () when nothing was held.
+    hold_nano: what was held on each of them.  charge_nano: the rating of the usage at
+    `price_id` and `multiplier_ppm`; it may exceed the hold (the recorder then takes the
+    rest from unleased balance and writes off what is missing).
+    recovered: settled from the journal of a worker that died.
+    """
+
+    rid: str
+    at_ms: int
+    duration_ms: int
+    first_token_ms: int
+    user_id: int
+    token_id: int
+    group_id: int
+    model: str
+    endpoint: str
+    stream: bool
+    status: int
+    error: str
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    usage_source: int
+    price_id: int
+    multiplier_ppm: int
+    charge_nano: int
+    hold_nano: int
+    budgets: tuple[tuple[str, int], ...]
+    cost_nano: int
+    vendor_id: int
+    key_id: int
+    upstream_model: str
+    upstream_request_id: str
+    attempts: tuple[Attempt, ...]
+    ip: str
+    user_agent: str
+    recovered: bool

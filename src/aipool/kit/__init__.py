@@ -1,0 +1,1 @@
+"""Things the whole program stands on that know nothing of the product."""

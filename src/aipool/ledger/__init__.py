@@ -1,0 +1,1 @@
+"""Balances, budgets and the transfers that explain them."""

@@ -1,0 +1,286 @@
+"""Use cases of the ledger. Each writes through the transaction it is given and commits
+nothing: what belongs together is committed together by whoever opened it.
+
+    people      open_wallet · credit_wallet · adjust_wallet · set_budget_cap
+    the books   open_epoch · apply · close_epoch · freeze_epoch
+    reading     wallet_balance · budget_state · system_balance
+
+An expected no is a value (`Refused`), not an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from sqlalchemy.engine import Connection
+
+from aipool.kit.db import Transaction
+from aipool.ledger import core, store
+from aipool.ledger.types import (
+    Answer,
+    Budget,
+    Command,
+    EpochState,
+    Fold,
+    GiveBack,
+    Lend,
+    Move,
+    Moved,
+    RefusalReason,
+    Refused,
+    Release,
+    Rows,
+    SetCap,
+    Settle,
+    StreamRow,
+    TransferKind,
+    Wallet,
+    is_wallet,
+    token_budget,
+    wallet_account,
+)
+
+# --- people ---------------------------------------------------------------------------------
+
+
+def open_wallet(tx: Transaction, user_id: int) -> None:
+    """Gives a user an empty wallet; nothing happens when there is one."""
+    store.open_wallet(tx.connection, wallet_account(user_id))
+
+
+def credit_wallet(
+    tx: Transaction,
+    *,
+    user_id: int,
+    amount_nano: int,
+    source: str,
+    kind: TransferKind,
+    idem_key: str,
+    ref: str,
+    actor: str,
+    at_ms: int,
+) -> Moved | Refused:
+    """Money comes in from `source` (a system account); once per idem_key.
+
+    A repeat with the same key and content answers as the first did and books nothing;
+    with other content it is refused.
+    """
+    open_wallet(tx, user_id)
+    account = wallet_account(user_id)
+    return _move(tx, Move(at_ms, source, account, amount_nano, kind, ref, idem_key, actor))
+
+
+def adjust_wallet(
+    tx: Transaction,
+    *,
+    user_id: int,
+    amount_nano: int,
+    idem_key: str,
+    ref: str,
+    actor: str,
+    at_ms: int,
+) -> Moved | Refused:
+    """Staff corrects a balance, up (positive) or down; down touches unleased money only.
+
+    The other side is `adjust:<actor>`, so what each person moved can be summed.
+    """
+    open_wallet(tx, user_id)
+    account, other = wallet_account(user_id), f"adjust:{actor}"
+    debit, credit = (other, account) if amount_nano > 0 else (account, other)
+    amount, kind = abs(amount_nano), TransferKind.ADJUST
+    return _move(tx, Move(at_ms, debit, credit, amount, kind, ref, idem_key, actor))
+
+
+def _move(tx: Transaction, move: Move) -> Moved | Refused:
+    booked = store.transfer_by_key(tx.connection, move.idem_key)
+    if booked is not None:
+        was = booked.transfer
+        same = (was.debit, was.credit, was.amount_nano, was.kind) == (
+            move.debit,
+            move.credit,
+            move.amount_nano,
+            move.kind.value,
+        )
+        if not same or was.wallet_balance_after is None:
+            return Refused(RefusalReason.KEY_USED_OTHERWISE, 0)
+        return Moved(was.wallet_balance_after)
+    (answer,) = apply(tx, [move])
+    assert isinstance(answer, Moved | Refused)
+    return answer
+
+
+def set_budget_cap(
+    tx: Transaction, budget: str, cap_nano: int | None, *, window: int = 0
+) -> Budget:
+    """Sets, changes or (None) lifts a limit beside the wallet; a new budget is made.
+
+    Below what is used and leased the budget is frozen: nothing more is lent of it, and
+    what is lent may still be spent.
+    """
+    if is_wallet(budget):
+        raise ValueError("a wallet is limited by its balance")
+    if cap_nano is not None and cap_nano < 0:
+        raise ValueError("a limit is zero or more")
+    apply(tx, [SetCap(budget, window, cap_nano)])
+    state = store.budget(tx.connection, budget, window)
+    assert state is not None
+    return state
+
+
+def wallet_balance(connection: Connection, user_id: int) -> Wallet | None:
+    """A user's wallet; None = never had one."""
+    return store.wallet(connection, wallet_account(user_id))
+
+
+def budget_state(connection: Connection, budget: str, *, window: int = 0) -> Budget | None:
+    """A limit and how much of it is used; None = no such budget."""
+    return store.budget(connection, budget, window)
+
+
+def system_balance(connection: Connection, account: str) -> int:
+    """Credits less debits of a system account, in nano: the fold since its checkpoint."""
+    return system_balances(connection).get(account, 0)
+
+
+def system_balances(connection: Connection) -> dict[str, int]:
+    """Every system account's balance now."""
+    return fold(connection).balances
+
+
+def fold(connection: Connection) -> Fold:
+    """The system accounts up to the newest transfer, from their checkpoints on."""
+    kept = store.checkpoints(connection)
+    # All checkpoints are written together, so they share one seq.
+    start = min((seq for seq, _ in kept.values()), default=0)
+    end = store.last_seq(connection)
+    balances = {account: balance for account, (_, balance) in kept.items()}
+    for account, amount in store.system_movement(connection, start, end).items():
+        balances[account] = balances.get(account, 0) + amount
+    return Fold(end, balances, sum(balances.values()) + store.wallets_total(connection))
+
+
+def keep_checkpoints(tx: Transaction, folded: Fold) -> None:
+    """The next fold begins where this one ended."""
+    store.put_checkpoints(tx.connection, folded.seq, folded.balances)
+
+
+def charges_by_call(
+    connection: Connection, kind: TransferKind
+) -> Iterator[tuple[str, str, int, int]]:
+    """What calls moved, by rid: (rid, account debited, nano, at_ms). For the verifier."""
+    return store.stream_charges(connection, kind)
+
+
+def used_by_tokens(connection: Connection) -> Iterator[tuple[str, int]]:
+    """Every token's counted use by the name of its budget. For the verifier."""
+    return store.used_by_tokens(connection)
+
+
+# --- the books ------------------------------------------------------------------------------
+
+
+def open_epoch(tx: Transaction, epoch: int, *, worker: int, pid: int, at_ms: int) -> StreamRow:
+    """Registers an epoch, or finds it as it is (a worker that connects again)."""
+    found = store.load_streams(tx.connection, [epoch]).get(epoch)
+    if found is None:
+        store.insert_stream(tx.connection, epoch, worker=worker, pid=pid, at_ms=at_ms)
+        found = StreamRow(epoch, worker, pid, 0, 0, b"", EpochState.OPEN)
+    return found
+
+
+def close_epoch(tx: Transaction, epoch: int, at_ms: int) -> None:
+    """All leases of the epoch return and nothing of it is accepted any more."""
+    apply(tx, [Release(epoch)])
+    store.end_stream(tx.connection, epoch, EpochState.CLOSED, at_ms)
+
+
+def freeze_epoch(tx: Transaction, epoch: int, at_ms: int) -> None:
+    """The epoch's journal cannot be believed: nothing of it is accepted any more, and its
+    leases stay lent, out of everybody's reach, until a person decides."""
+    store.end_stream(tx.connection, epoch, EpochState.FROZEN, at_ms)
+
+
+def load_epochs(connection: Connection, epochs: Collection[int]) -> dict[int, StreamRow]:
+    """The epochs that exist among these."""
+    return store.load_streams(connection, epochs)
+
+
+def epochs_in(connection: Connection, state: EpochState) -> list[StreamRow]:
+    """All epochs in a state, oldest first."""
+    return store.streams_in(connection, state)
+
+
+def active_epochs(connection: Connection) -> int:
+    """How many epochs share the budgets now."""
+    return store.open_streams_count(connection)
+
+
+def advance_epochs(tx: Transaction, marks: Mapping[int, int]) -> None:
+    """Sets the high-water marks of open epochs."""
+    store.advance_streams(tx.connection, [(mark, epoch) for epoch, mark in marks.items()])
+
+
+def keep_replies(tx: Transaction, replies: Sequence[tuple[int, bytes, int]]) -> None:
+    """Keeps the newest answer of open epochs as (number, reply, epoch)."""
+    store.keep_replies(tx.connection, replies)
+
+
+def charged_calls(connection: Connection, rids: Collection[str]) -> set[str]:
+    """Those of the calls that moved money already."""
+    keys = {f"{kind}:{rid}" for rid in rids for kind in ("usage", "writeoff")}
+    return {key.partition(":")[2] for key in store.known_keys(connection, keys)}
+
+
+def apply(tx: Transaction, commands: Sequence[Command]) -> tuple[Answer, ...]:
+    """Loads the rows the commands name, decides, writes the effects; one answer each."""
+    connection = tx.connection
+    effects = core.decide(_rows_for(connection, commands), commands)
+    store.insert_transfers(connection, effects.transfers)
+    store.change_wallets(connection, effects.wallets)
+    store.put_budgets(connection, effects.budgets)
+    store.put_leases(connection, effects.leases)
+    return effects.answers
+
+
+def _rows_for(connection: Connection, commands: Sequence[Command]) -> Rows:
+    keys: set[tuple[str, int]] = set()
+    chains: set[tuple[tuple[str, int], ...]] = set()
+    owners: set[tuple[int, int]] = set()
+    epochs: set[int] = set()
+    leases: dict[tuple[int, str, int], int] = {}
+    for command in commands:
+        match command:
+            case Settle():
+                call = command.call
+                if call.charge_nano > 0:
+                    epochs.add(command.epoch)
+                    chains.add(call.budgets)
+                    owners.add((call.user_id, call.token_id))
+            case GiveBack():
+                epochs.add(command.epoch)
+                keys.add((command.budget, command.window))
+            case Lend():
+                epochs.add(command.epoch)
+                keys.update(
+                    (need.budget, need.window) for chain in command.chains for need in chain
+                )
+            case Release():
+                leases.update(store.leases_of(connection, command.epoch))
+            case Move():
+                keys.update(((command.debit, 0), (command.credit, 0)))
+            case SetCap():
+                keys.add((command.budget, command.window))
+    keys.update((name, window) for _, name, window in leases)
+    for chain in chains:
+        keys.update(chain)
+    for user_id, token_id in owners:
+        keys.add((wallet_account(user_id), 0))
+        keys.add((token_budget(token_id), 0))
+    names = {name for name, _ in keys}
+    for epoch in epochs:
+        leases.update(store.load_leases(connection, epoch, names))
+    return Rows(
+        store.load_wallets(connection, {name for name in names if is_wallet(name)}),
+        store.load_budgets(connection, {key for key in keys if not is_wallet(key[0])}),
+        leases,
+    )

@@ -1,0 +1,533 @@
+"""Every SQL statement of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from aipool.kit.bulk import BulkStatement, NamedRows
+from aipool.ledger.tables import (
+    account_checkpoints,
+    accounts,
+    budgets,
+    leases,
+    streams,
+    transfers,
+)
+from aipool.ledger.types import (
+    BookedTransfer,
+    Budget,
+    BudgetChange,
+    BudgetRow,
+    EpochState,
+    LeaseRow,
+    StreamRow,
+    Transfer,
+    TransferKind,
+    Wallet,
+    WalletChange,
+    WalletRow,
+)
+
+_TRANSFER_COLUMNS = [transfers.c[name] for name in Transfer._fields]
+
+
+class BooksBroken(Exception):
+    """A statement met other rows than the decision was made on: a bug, nothing is written."""
+
+
+# --- wallets --------------------------------------------------------------------------------
+
+_LOAD_WALLETS = NamedRows(
+    lambda names: (
+        sa.select(
+            accounts.c.account,
+            accounts.c.balance_nano,
+            accounts.c.leased_nano,
+            accounts.c.floor_nano,
+        )
+        .where(accounts.c.account.in_(names))
+        .order_by(accounts.c.account)
+        .with_for_update()
+    )
+)
+
+
+def load_wallets(connection: Connection, names: Collection[str]) -> dict[str, WalletRow]:
+    """The wallets that exist among these, locked for this transaction."""
+    return {row[0]: WalletRow._make(row) for row in _LOAD_WALLETS.fetch(connection, names)}
+
+
+def open_wallet(connection: Connection, account: str) -> None:
+    """Makes an empty wallet unless there is one."""
+    exists = sa.select(sa.literal(1)).where(accounts.c.account == account)
+    if connection.execute(exists).first() is None:
+        connection.execute(sa.insert(accounts).values(account=account))
+
+
+_CHANGE_WALLET = BulkStatement(
+    sa.update(accounts)
+    .values(
+        balance_nano=accounts.c.balance_nano + sa.bindparam("balance_delta"),
+        leased_nano=accounts.c.leased_nano + sa.bindparam("leased_delta"),
+    )
+    .where(accounts.c.account == sa.bindparam("name")),
+    ("balance_delta", "leased_delta", "name"),
+)
+
+
+def change_wallets(connection: Connection, changes: Sequence[WalletChange]) -> None:
+    """Moves balances relatively; the table's checks guard the floor."""
+    if _CHANGE_WALLET.run(connection, changes) != len(changes):
+        raise BooksBroken("a wallet vanished")
+
+
+def wallet(connection: Connection, account: str) -> Wallet | None:
+    """A wallet as it is now."""
+    row = connection.execute(
+        sa.select(accounts.c.balance_nano, accounts.c.leased_nano).where(
+            accounts.c.account == account
+        )
+    ).first()
+    return Wallet(*row) if row else None
+
+
+# --- transfers ------------------------------------------------------------------------------
+
+_INSERT_TRANSFER = BulkStatement(sa.insert(transfers), Transfer._fields)
+
+
+def insert_transfers(connection: Connection, rows: Sequence[Transfer]) -> None:
+    """Books them in order. An idem_key that is there already fails the transaction."""
+    _INSERT_TRANSFER.run(connection, rows)
+
+
+def transfer_by_key(connection: Connection, idem_key: str) -> BookedTransfer | None:
+    """The transfer of this fact, if it is booked."""
+    row = connection.execute(
+        sa.select(transfers.c.seq, *_TRANSFER_COLUMNS).where(transfers.c.idem_key == idem_key)
+    ).first()
+    return BookedTransfer(row[0], Transfer(*row[1:])) if row else None
+
+
+_KNOWN_KEYS = NamedRows(
+    lambda names: sa.select(transfers.c.idem_key).where(transfers.c.idem_key.in_(names))
+)
+
+
+def known_keys(connection: Connection, keys: Collection[str]) -> set[str]:
+    """Those of the keys that are booked."""
+    return {row[0] for row in _KNOWN_KEYS.fetch(connection, keys)}
+
+
+def wallet_transfers(
+    connection: Connection, account: str, *, before_seq: int | None, limit: int
+) -> list[BookedTransfer]:
+    """A wallet's newest transfers first, below `before_seq`."""
+    statement = (
+        sa.select(transfers.c.seq, *_TRANSFER_COLUMNS)
+        .where(sa.or_(transfers.c.debit == account, transfers.c.credit == account))
+        .order_by(transfers.c.seq.desc())
+        .limit(limit)
+    )
+    if before_seq is not None:
+        statement = statement.where(transfers.c.seq < before_seq)
+    return [BookedTransfer(row[0], Transfer(*row[1:])) for row in connection.execute(statement)]
+
+
+# --- system accounts ------------------------------------------------------------------------
+
+
+def last_seq(connection: Connection) -> int:
+    """The number of the newest transfer, 0 without any."""
+    return int(connection.execute(sa.select(sa.func.max(transfers.c.seq))).scalar() or 0)
+
+
+def checkpoints(connection: Connection) -> dict[str, tuple[int, int]]:
+    """Each system account's checkpoint as (seq, balance_nano)."""
+    table = account_checkpoints
+    rows = connection.execute(sa.select(table.c.account, table.c.seq, table.c.balance_nano))
+    return {account: (seq, balance) for account, seq, balance in rows}
+
+
+def put_checkpoints(connection: Connection, seq: int, balances: dict[str, int]) -> None:
+    """Replaces all checkpoints."""
+    connection.execute(sa.delete(account_checkpoints))
+    if balances:
+        connection.execute(
+            sa.insert(account_checkpoints),
+            [
+                {"account": account, "seq": seq, "balance_nano": balance}
+                for account, balance in sorted(balances.items())
+            ],
+        )
+
+
+def system_movement(connection: Connection, after_seq: int, to_seq: int) -> dict[str, int]:
+    """Credits less debits of every account that is no wallet, in (after_seq, to_seq]."""
+    movement: dict[str, int] = {}
+    between = sa.and_(transfers.c.seq > after_seq, transfers.c.seq <= to_seq)
+    for column, sign in ((transfers.c.credit, 1), (transfers.c.debit, -1)):
+        sums = (
+            sa.select(column, sa.func.sum(transfers.c.amount_nano))
+            .where(between, column.not_like("wallet:%"))
+            .group_by(column)
+        )
+        for account, amount in connection.execute(sums):
+            movement[account] = movement.get(account, 0) + sign * int(amount)
+    return movement
+
+
+def wallets_total(connection: Connection) -> int:
+    """The sum of all wallets."""
+    return int(connection.execute(sa.select(sa.func.sum(accounts.c.balance_nano))).scalar() or 0)
+
+
+# --- budgets --------------------------------------------------------------------------------
+
+_LOAD_BUDGETS = NamedRows(
+    lambda names: (
+        sa.select(
+            budgets.c.budget,
+            budgets.c.window_no,
+            budgets.c.cap_nano,
+            budgets.c.used_nano,
+            budgets.c.leased_nano,
+        )
+        .where(budgets.c.window_no == sa.bindparam("window", 0), budgets.c.budget.in_(names))
+        .order_by(budgets.c.budget)
+        .with_for_update()
+    )
+)
+
+
+def load_budgets(
+    connection: Connection, keys: Collection[tuple[str, int]]
+) -> dict[tuple[str, int], BudgetRow]:
+    """The budgets that exist among these, locked for this transaction."""
+    found: dict[tuple[str, int], BudgetRow] = {}
+    for window in sorted({window for _, window in keys}):
+        names = [name for name, of in keys if of == window]
+        for row in _LOAD_BUDGETS.fetch(connection, names, window):
+            found[row[0], window] = BudgetRow._make(row)
+    return found
+
+
+_PUT_BUDGET = BulkStatement(
+    sa.text(
+        "INSERT INTO budgets (budget, window_no, cap_nano, used_nano, leased_nano, frozen)"
+        " VALUES (:budget, :window, :cap, :used, :leased, :frozen)"
+        " ON CONFLICT (budget, window_no) DO UPDATE SET cap_nano = excluded.cap_nano,"
+        " used_nano = excluded.used_nano, leased_nano = excluded.leased_nano,"
+        " frozen = excluded.frozen"
+    ),
+    ("budget", "window", "cap", "used", "leased", "frozen"),
+)
+
+
+def put_budgets(connection: Connection, changes: Sequence[BudgetChange]) -> None:
+    """Writes budgets as they shall be; one that is new is made."""
+    _PUT_BUDGET.run(connection, changes)
+
+
+def budget(connection: Connection, name: str, window: int) -> Budget | None:
+    """A budget as it is now."""
+    table = budgets
+    row = connection.execute(
+        sa.select(
+            table.c.budget, table.c.cap_nano, table.c.used_nano, table.c.leased_nano, table.c.frozen
+        ).where(table.c.budget == name, table.c.window_no == window)
+    ).first()
+    return Budget(*row) if row else None
+
+
+# --- leases ---------------------------------------------------------------------------------
+
+_LOAD_LEASES = NamedRows(
+    lambda names: sa.select(leases.c.budget, leases.c.window_no, leases.c.remaining_nano).where(
+        leases.c.epoch == sa.bindparam("epoch", 0), leases.c.budget.in_(names)
+    )
+)
+
+
+def load_leases(
+    connection: Connection, epoch: int, names: Collection[str]
+) -> dict[tuple[int, str, int], int]:
+    """What an epoch has of these budgets, in whatever window."""
+    return {
+        (epoch, name, window): remaining
+        for name, window, remaining in _LOAD_LEASES.fetch(connection, names, epoch)
+    }
+
+
+def leases_of(connection: Connection, epoch: int) -> dict[tuple[int, str, int], int]:
+    """Everything an epoch has."""
+    rows = connection.execute(
+        sa.select(leases.c.budget, leases.c.window_no, leases.c.remaining_nano).where(
+            leases.c.epoch == epoch
+        )
+    )
+    return {(epoch, name, window): remaining for name, window, remaining in rows}
+
+
+_PUT_LEASE = BulkStatement(
+    sa.text(
+        "INSERT INTO leases (epoch, budget, window_no, remaining_nano)"
+        " VALUES (:epoch, :budget, :window, :remaining)"
+        " ON CONFLICT (epoch, budget, window_no)"
+        " DO UPDATE SET remaining_nano = excluded.remaining_nano"
+    ),
+    ("epoch", "budget", "window", "remaining"),
+)
+
+_DROP_LEASE = BulkStatement(
+    sa.text("DELETE FROM leases WHERE epoch = :epoch AND budget = :budget AND window_no = :window"),
+    ("epoch", "budget", "window"),
+)
+
+
+def put_leases(connection: Connection, rows: Iterable[LeaseRow]) -> None:
+    """Writes leases as they shall be; one with nothing left is removed."""
+    kept: list[LeaseRow] = []
+    empty: list[tuple[int, str, int]] = []
+    for row in rows:
+        if row.remaining_nano:
+            kept.append(row)
+        else:
+            empty.append((row.epoch, row.budget, row.window))
+    _PUT_LEASE.run(connection, kept)
+    _DROP_LEASE.run(connection, empty)
+
+
+# --- streams --------------------------------------------------------------------------------
+
+_STREAM = sa.select(
+    streams.c.epoch,
+    streams.c.worker,
+    streams.c.pid,
+    streams.c.high_water,
+    streams.c.last_request,
+    streams.c.last_reply,
+    streams.c.state,
+)
+_STREAMS_NAMED = NamedRows(
+    lambda names: _STREAM.where(streams.c.epoch.in_(names)).with_for_update()
+)
+
+
+def load_streams(connection: Connection, epochs: Collection[int]) -> dict[int, StreamRow]:
+    """The epochs that exist among these."""
+    return {row[0]: _stream(row) for row in _STREAMS_NAMED.fetch(connection, epochs)}
+
+
+def streams_in(connection: Connection, state: EpochState) -> list[StreamRow]:
+    """All epochs in a state, oldest first."""
+    statement = _STREAM.where(streams.c.state == state.value).order_by(streams.c.opened_at_ms)
+    return [_stream(row) for row in connection.execute(statement)]
+
+
+def open_streams_count(connection: Connection) -> int:
+    """How many epochs share the budgets."""
+    statement = sa.select(sa.func.count()).select_from(streams).where(streams.c.state == _OPEN)
+    return int(connection.execute(statement).scalar_one())
+
+
+def insert_stream(connection: Connection, epoch: int, *, worker: int, pid: int, at_ms: int) -> None:
+    """Registers a new epoch."""
+    connection.execute(
+        sa.insert(streams).values(
+            epoch=epoch, worker=worker, pid=pid, last_reply=b"", state=_OPEN, opened_at_ms=at_ms
+        )
+    )
+
+
+_ADVANCE = BulkStatement(
+    sa.text("UPDATE streams SET high_water = :high_water WHERE epoch = :epoch AND state = 'open'"),
+    ("high_water", "epoch"),
+)
+_KEEP_REPLY = BulkStatement(
+    sa.text(
+        "UPDATE streams SET last_request = :number, last_reply = :reply"
+        " WHERE epoch = :epoch AND state = 'open'"
+    ),
+    ("number", "reply", "epoch"),
+)
+
+
+def advance_streams(connection: Connection, marks: Sequence[tuple[int, int]]) -> None:
+    """Sets high-water marks: (position, epoch)."""
+    if _ADVANCE.run(connection, marks) != len(marks):
+        raise BooksBroken("an epoch is not open")
+
+
+def keep_replies(connection: Connection, replies: Sequence[tuple[int, bytes, int]]) -> None:
+    """Keeps the newest answer of each epoch: (number, reply, epoch)."""
+    if _KEEP_REPLY.run(connection, replies) != len(replies):
+        raise BooksBroken("an epoch is not open")
+
+
+def end_stream(connection: Connection, epoch: int, state: EpochState, at_ms: int) -> None:
+    """An open epoch is over: closed, or frozen until a person decides."""
+    ended = connection.execute(
+        sa.update(streams)
+        .values(state=state.value, closed_at_ms=at_ms, last_reply=b"")
+        .where(streams.c.epoch == epoch, streams.c.state != EpochState.CLOSED.value)
+    )
+    if ended.rowcount != 1:
+        raise BooksBroken("an epoch ended twice")
+
+
+_OPEN = EpochState.OPEN.value
+
+
+def _stream(row: Sequence[Any]) -> StreamRow:
+    epoch, worker, pid, high_water, last_request, last_reply, state = row
+    return StreamRow(
+        epoch, worker, pid, high_water, last_request, bytes(last_reply), EpochState(state)
+    )
+
+
+# --- reading everything, a few rows at a time -------------------------------------------------
+
+_STREAMED = {"yield_per": 1000}
+
+
+class WalletMove(NamedTuple):
+    """A transfer as one wallet sees it. amount_nano: what it adds, negative when it takes."""
+
+    account: str
+    seq: int
+    amount_nano: int
+    balance_after: int | None
+
+
+def triggers_on_transfers(connection: Connection) -> set[str]:
+    """The statements of the triggers on the transfers (SQLite)."""
+    rows = connection.exec_driver_sql(
+        "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'transfers'"
+    )
+    return {str(row[0]) for row in rows}
+
+
+def stream_transfers(connection: Connection) -> Iterator[BookedTransfer]:
+    """All transfers in the order they were booked."""
+    statement = sa.select(transfers.c.seq, *_TRANSFER_COLUMNS).order_by(transfers.c.seq)
+    for row in connection.execute(statement, execution_options=_STREAMED):
+        yield BookedTransfer(row[0], Transfer._make(row[1:]))
+
+
+def stream_wallets(connection: Connection) -> Iterator[WalletRow]:
+    """All wallets by name."""
+    statement = sa.select(
+        accounts.c.account, accounts.c.balance_nano, accounts.c.leased_nano, accounts.c.floor_nano
+    ).order_by(accounts.c.account)
+    for row in connection.execute(statement, execution_options=_STREAMED):
+        yield WalletRow._make(row)
+
+
+def stream_wallet_moves(connection: Connection) -> Iterator[WalletMove]:
+    """All movements of all wallets, by wallet and then by time."""
+    after = transfers.c.wallet_balance_after
+    taken, given = (
+        sa.select(side.label("account"), transfers.c.seq, amount.label("amount"), after).where(
+            side.like("wallet:%")
+        )
+        for side, amount in (
+            (transfers.c.debit, -transfers.c.amount_nano),
+            (transfers.c.credit, transfers.c.amount_nano),
+        )
+    )
+    statement = sa.union_all(taken, given).order_by("account", "seq")
+    for row in connection.execute(statement, execution_options=_STREAMED):
+        yield WalletMove._make(row)
+
+
+def stream_budgets(connection: Connection) -> Iterator[Budget]:
+    """All limits beside the wallets."""
+    table = budgets
+    statement = sa.select(
+        table.c.budget, table.c.cap_nano, table.c.used_nano, table.c.leased_nano, table.c.frozen
+    ).order_by(table.c.budget, table.c.window_no)
+    for row in connection.execute(statement, execution_options=_STREAMED):
+        yield Budget._make(row)
+
+
+def leased_otherwise(connection: Connection) -> Iterator[tuple[str, int, int, int]]:
+    """Wallets and limits whose leased column is not the sum of their leases, as (name,
+    window, column, sum); also leases of what does not exist, with a column of -1."""
+    lent = (
+        sa.select(
+            leases.c.budget, leases.c.window_no, sa.func.sum(leases.c.remaining_nano).label("lent")
+        )
+        .group_by(leases.c.budget, leases.c.window_no)
+        .subquery()
+    )
+    lenders = sa.union_all(
+        sa.select(
+            accounts.c.account.label("name"),
+            sa.literal(0).label("window_no"),
+            accounts.c.leased_nano.label("leased"),
+        ),
+        sa.select(budgets.c.budget, budgets.c.window_no, budgets.c.leased_nano),
+    ).subquery()
+    same = sa.and_(lenders.c.name == lent.c.budget, lenders.c.window_no == lent.c.window_no)
+    total = sa.func.coalesce(lent.c.lent, 0)
+    wrong = (
+        sa.select(lenders.c.name, lenders.c.window_no, lenders.c.leased, total)
+        .select_from(lenders.outerjoin(lent, same))
+        .where(lenders.c.leased != total)
+    )
+    unknown = (
+        sa.select(lent.c.budget, lent.c.window_no, sa.literal(-1), lent.c.lent)
+        .select_from(lent.outerjoin(lenders, same))
+        .where(lenders.c.name.is_(None))
+    )
+    for statement in (wrong, unknown):
+        for row in connection.execute(statement, execution_options=_STREAMED):
+            yield row[0], row[1], row[2], row[3]
+
+
+def leases_of_no_open_epoch(connection: Connection) -> Iterator[tuple[int, str, int, str]]:
+    """Leases of epochs that are closed or unknown, as (epoch, budget, nano, state)."""
+    statement = (
+        sa.select(
+            leases.c.epoch,
+            leases.c.budget,
+            leases.c.remaining_nano,
+            sa.func.coalesce(streams.c.state, "unknown"),
+        )
+        .select_from(leases.outerjoin(streams, leases.c.epoch == streams.c.epoch))
+        .where(sa.func.coalesce(streams.c.state, "closed") == EpochState.CLOSED.value)
+    )
+    for row in connection.execute(statement, execution_options=_STREAMED):
+        yield row[0], row[1], row[2], row[3]
+
+
+def stream_charges(
+    connection: Connection, kind: TransferKind
+) -> Iterator[tuple[str, str, int, int]]:
+    """The transfers of calls of one kind by rid, as (rid, account debited, nano, at_ms)."""
+    prefix = f"{kind.value}:"
+    key = transfers.c.idem_key
+    statement = (
+        sa.select(key, transfers.c.debit, transfers.c.amount_nano, transfers.c.at_ms)
+        # ";" follows ":", so this is the range of the prefix in the index.
+        .where(key >= prefix, key < f"{kind.value};")
+        .order_by(key)
+    )
+    for row in connection.execute(statement, execution_options=_STREAMED):
+        yield row[0].removeprefix(prefix), row[1], row[2], row[3]
+
+
+def used_by_tokens(connection: Connection) -> Iterator[tuple[str, int]]:
+    """Every token's counted use, as (budget, nano), by name."""
+    statement = (
+        sa.select(budgets.c.budget, budgets.c.used_nano)
+        .where(budgets.c.budget.like("token:%"), budgets.c.window_no == 0)
+        .order_by(budgets.c.budget)
+    )
+    for row in connection.execute(statement, execution_options=_STREAMED):
+        yield row[0], row[1]

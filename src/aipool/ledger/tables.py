@@ -1,0 +1,94 @@
+"""The tables of the ledger.
+
+`transfers` is append-only: triggers refuse UPDATE and DELETE whoever asks. The checks on
+the other tables hold at every commit, whatever the program does.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from aipool.kit.db import Int64, append_only, metadata
+from aipool.kit.money import AMOUNT_NANO_MAX
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("balance_nano", Int64, nullable=False, server_default="0"),
+    sa.Column("leased_nano", Int64, nullable=False, server_default="0"),
+    sa.Column("floor_nano", Int64, nullable=False, server_default="0"),
+    sa.CheckConstraint("leased_nano >= 0", name="leased"),
+    sa.CheckConstraint("balance_nano - leased_nano >= floor_nano", name="floor"),
+)
+
+account_checkpoints = sa.Table(
+    "account_checkpoints",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("seq", Int64, nullable=False),
+    sa.Column("balance_nano", Int64, nullable=False),
+)
+
+transfers = append_only(
+    sa.Table(
+        "transfers",
+        metadata,
+        sa.Column("seq", Int64, primary_key=True, autoincrement=True),
+        sa.Column("at_ms", Int64, nullable=False),
+        sa.Column("debit", sa.Text, nullable=False),
+        sa.Column("credit", sa.Text, nullable=False),
+        sa.Column("amount_nano", Int64, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("ref", sa.Text, nullable=False),
+        sa.Column("idem_key", sa.Text, nullable=False, unique=True),
+        sa.Column("wallet_balance_after", Int64),
+        sa.Column("actor", sa.Text, nullable=False),
+        sa.CheckConstraint(f"amount_nano BETWEEN 1 AND {AMOUNT_NANO_MAX}", name="amount"),
+        sa.CheckConstraint("debit <> credit", name="two_accounts"),
+    )
+)
+
+budgets = sa.Table(
+    "budgets",
+    metadata,
+    sa.Column("budget", sa.Text, primary_key=True),
+    sa.Column("window_no", Int64, primary_key=True, server_default="0"),
+    sa.Column("cap_nano", Int64),
+    sa.Column("used_nano", Int64, nullable=False, server_default="0"),
+    sa.Column("leased_nano", Int64, nullable=False, server_default="0"),
+    sa.Column("frozen", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.CheckConstraint("used_nano >= 0", name="used"),
+    sa.CheckConstraint("leased_nano >= 0", name="leased"),
+    sa.CheckConstraint(
+        "cap_nano IS NULL OR used_nano + leased_nano <= cap_nano OR frozen", name="cap"
+    ),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("epoch", Int64, primary_key=True, autoincrement=False),
+    sa.Column("budget", sa.Text, primary_key=True),
+    sa.Column("window_no", Int64, primary_key=True, server_default="0"),
+    sa.Column("remaining_nano", Int64, nullable=False),
+    sa.CheckConstraint("remaining_nano >= 0", name="remaining"),
+    sqlite_with_rowid=False,
+)
+
+streams = sa.Table(
+    "streams",
+    metadata,
+    sa.Column("epoch", Int64, primary_key=True, autoincrement=False),
+    sa.Column("worker", Int64, nullable=False),
+    sa.Column("pid", Int64, nullable=False),
+    sa.Column("high_water", Int64, nullable=False, server_default="0"),
+    sa.Column("last_request", Int64, nullable=False, server_default="0"),
+    sa.Column("last_reply", sa.LargeBinary, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("opened_at_ms", Int64, nullable=False),
+    sa.Column("closed_at_ms", Int64),
+    sa.CheckConstraint("state IN ('open', 'frozen', 'closed')", name="state"),
+    sa.CheckConstraint("high_water >= 0", name="high_water"),
+    sa.Index("ix_streams_state", "state"),
+)

@@ -1,0 +1,1 @@
+"""What usage costs. Pure: the same function sizes a hold and settles it."""
