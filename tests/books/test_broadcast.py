@@ -1,0 +1,177 @@
+"""Changes reach every live worker, and the writer learns when."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aipool.doors.announce import announce
+from aipool.doors.frames import Acknowledged, Changed, Publish, Welcome
+from tests.books.rig import FakeWorker, Installation, installation
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Installation]:
+    with installation(tmp_path / "data") as books:
+        books.start()
+        yield books
+
+
+def worker(books: Installation, epoch: int, *, index: int = 0, applied: int = 0) -> FakeWorker:
+    one = FakeWorker(books, epoch, index=index, pid=4000 + index)
+    assert isinstance(one.connect(applied), Welcome)
+    one.apply(heard(one))
+    return one
+
+
+def heard(one: FakeWorker) -> Publish:
+    published = one.hear(Publish)
+    assert isinstance(published, Publish)
+    return published
+
+
+def commit(books: Installation, digest: bytes | None = None) -> Changed:
+    """A change of the catalogue, or of one token."""
+    with books.database.write() as tx:
+        if digest is None:
+            tx.changes.note_catalogue()
+        else:
+            tx.changes.note_tokens([digest])
+    changes = tx.changes
+    return Changed(tx.revision, changes.catalogue, tuple(changes.digests), changes.everything)
+
+
+def announced(books: Installation, changed: Changed, workers: list[FakeWorker]) -> Acknowledged:
+    """Announces while these workers act on what they hear."""
+    answers: list[Acknowledged | None] = []
+    telling = threading.Thread(target=lambda: answers.append(announce(books.link_path, changed)))
+    telling.start()
+    for one in workers:
+        one.apply(heard(one))
+    telling.join()
+    (answer,) = answers
+    assert answer is not None
+    return answer
+
+
+def test_a_change_is_acknowledged_when_every_worker_acts_on_it(running: Installation) -> None:
+    workers = [worker(running, 7), worker(running, 8, index=1)]
+
+    answer = announced(running, commit(running), workers)
+
+    assert answer == Acknowledged(1, ())
+    for one in workers:
+        assert one.published[-1].revision == 1
+        assert one.published[-1].snapshot is not None
+        assert not one.published[-1].everything
+
+
+def test_a_changed_token_costs_only_its_own_size(running: Installation) -> None:
+    one = worker(running, 7)
+
+    announced(running, commit(running, b"d" * 32), [one])
+
+    assert one.published[-1] == Publish(1, None, (b"d" * 32,), everything=False)
+
+
+def test_a_worker_that_does_not_act_is_named(running: Installation) -> None:
+    good, slow = worker(running, 7), worker(running, 8, index=1)
+
+    answer = announced(running, commit(running), [good])
+
+    assert answer == Acknowledged(1, ("worker 1 (pid 4001)",))
+    slow.die()
+
+
+def test_a_live_worker_without_a_connection_is_named_also_after_a_restart(
+    running: Installation,
+) -> None:
+    one = worker(running, 7)
+    running.kill()
+    one.hang_up()
+    running.start()
+
+    answer = announced(running, commit(running), [])
+
+    assert answer == Acknowledged(1, ("worker 0 (pid 4000)",))
+
+
+def test_a_dead_worker_is_not_waited_for(running: Installation) -> None:
+    good, dead = worker(running, 7), worker(running, 8, index=1)
+    dead.hang_up()
+    dead.unlock()
+
+    answer = announced(running, commit(running), [good])
+
+    assert answer == Acknowledged(1, ())
+
+
+def test_without_workers_there_is_nobody_to_wait_for(running: Installation) -> None:
+    assert announced(running, commit(running), []) == Acknowledged(1, ())
+
+
+def test_without_a_ledger_process_nobody_answers(tmp_path: Path) -> None:
+    changed = Changed(1, catalogue=True, digests=(), everything=False)
+
+    assert announce(tmp_path / "link.sock", changed, timeout=0.1) is None
+
+
+def test_what_a_writer_did_not_tell_is_told_for_it(running: Installation) -> None:
+    one = worker(running, 7)
+
+    commit(running, b"d" * 32)
+
+    published = heard(one)
+    assert (published.revision, published.everything) == (1, True)
+    assert published.snapshot is not None
+
+
+def test_announcements_that_cross_make_the_workers_forget_everything(
+    running: Installation,
+) -> None:
+    one = worker(running, 7)
+    first, second = commit(running, b"a" * 32), commit(running, b"b" * 32)
+
+    later = announced(running, second, [one])
+    earlier = announced(running, first, [])
+
+    assert later == Acknowledged(2, ())
+    assert earlier == Acknowledged(1, ())
+    assert one.published[-1].revision == 2
+    assert one.published[-1].everything
+
+
+def test_a_worker_that_missed_a_change_gets_everything_when_it_connects(
+    running: Installation,
+) -> None:
+    one = worker(running, 7)
+    one.hang_up()
+    announce(running.link_path, commit(running, b"d" * 32))
+
+    one.connect(applied=0)
+    behind = heard(one)
+    one.hang_up()
+    one.connect(applied=1)
+    level = heard(one)
+
+    assert (behind.revision, behind.everything) == (1, True)
+    assert behind.snapshot is not None
+    assert level == Publish(1, None, (), everything=False)
+
+
+def test_a_worker_that_connects_late_still_acknowledges(running: Installation) -> None:
+    one = worker(running, 7)
+    one.hang_up()
+    changed = commit(running)
+    answers: list[Acknowledged | None] = []
+    telling = threading.Thread(target=lambda: answers.append(announce(running.link_path, changed)))
+    telling.start()
+
+    one.connect(applied=0)
+    one.apply(heard(one))
+    telling.join()
+
+    assert answers == [Acknowledged(1, ())]
