@@ -1,0 +1,117 @@
+"""May this call be made, and what can it cost at most? Pure.
+
+Two decisions, because they fall at two moments: `may_use` at the end of the headers, before
+a byte of the body is read, and `admit` when the body is whole.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from aipool.gateway.body import ChatBody
+from aipool.gateway.catalogue import Catalogue, Offer
+from aipool.gateway.errors import Refusal, forbidden, invalid, not_found, unauthorized
+from aipool.gateway.tokens import Token
+from aipool.rating.per_token import output_tokens_for
+from aipool.rating.types import TOKENS_MAX, TokenPrice
+
+#: A cap the gateway writes itself is never below this: an answer of fewer tokens helps nobody.
+OUTPUT_TOKENS_LEAST = 16
+
+_BLOCKED = {
+    "disabled": unauthorized("This API token is disabled.", "token_disabled"),
+    "user_frozen": unauthorized("The account of this API token is frozen.", "account_frozen"),
+    "group_not_granted": forbidden(
+        "group_not_granted", "The account has lost access to this API token's group."
+    ),
+}
+_EXPIRED = unauthorized("This API token has expired.", "token_expired")
+_ADDRESS = forbidden(
+    "ip_not_allowed", "This API token may not be used from this address."
+)
+
+MISSING_TOKEN = unauthorized(
+    "No API token was given. Send it as `Authorization: Bearer sk-…`.", "missing_api_key"
+)
+UNKNOWN_TOKEN = unauthorized("This API token does not exist.")
+
+
+class Admitted(NamedTuple):
+    """A call that may be made.
+
+    hold_nano: its worst case.  input_tokens: the upper bound that it holds for.
+    """
+
+    offer: Offer
+    hold_nano: int
+    input_tokens: int
+
+
+def may_use(token: Token, address: str, now_seconds: float) -> Refusal | None:
+    """May this token be used by this client now? None = yes."""
+    view = token.view
+    if view.blocked:
+        return _BLOCKED[view.blocked]
+    if view.expires_at and now_seconds >= view.expires_at:
+        return _EXPIRED
+    if token.addresses and address not in token.addresses:
+        return _ADDRESS
+    return None
+
+
+def admit(body: ChatBody, token: Token, catalogue: Catalogue) -> Admitted | Refusal:
+    """May this token call this model, and what must be held for it?"""
+    view = token.view
+    offer = catalogue.offer(view.group_id, body.model)
+    if offer is None or (token.models is not None and body.model not in token.models):
+        return _not_for_you(body.model, catalogue)
+    input_tokens = body.input_tokens_max
+    if input_tokens > offer.context_tokens:
+        input_tokens = offer.context_tokens
+    cap = body.output_cap
+    if cap is None:
+        cap = offer.max_output_tokens
+    return Admitted(offer, worst_case(offer, input_tokens, cap * body.choices), input_tokens)
+
+
+def worst_case(offer: Offer, input_tokens: int, output_tokens: int) -> int:
+    """The most that this many tokens can be charged, in nano-yuan."""
+    # The same rounding as rating.rate, at the dearer of the two input prices.
+    total = input_tokens * offer.input_nano + output_tokens * offer.price.output_nano
+    return -(-total * offer.multiplier_ppm // 1_000_000_000_000)
+
+
+def reduced_cap(
+    body: ChatBody, admitted: Admitted, available_nano: int
+) -> tuple[int, Admitted] | None:
+    """The largest output cap that `available_nano` covers, and the smaller hold.
+
+    Only for a call that set no cap itself. None when not even a short answer is covered.
+    """
+    offer = admitted.offer
+    if body.output_cap is not None:
+        return None
+    dearest = TokenPrice(0, offer.input_nano, offer.input_nano, offer.price.output_nano)
+    tokens = output_tokens_for(
+        available_nano,
+        input_tokens=admitted.input_tokens,
+        price=dearest,
+        multiplier_ppm=offer.multiplier_ppm,
+    )
+    room = max(offer.context_tokens - admitted.input_tokens, OUTPUT_TOKENS_LEAST)
+    cap = min(tokens // body.choices, offer.max_output_tokens, room, TOKENS_MAX)
+    if cap < OUTPUT_TOKENS_LEAST:
+        return None
+    hold = worst_case(offer, admitted.input_tokens, cap * body.choices)
+    return cap, Admitted(offer, hold, admitted.input_tokens)
+
+
+def _not_for_you(model: str, catalogue: Catalogue) -> Refusal:
+    if model in catalogue.models:
+        return forbidden(
+            "model_not_allowed", f"This API token may not call the model {model!r}.", "model"
+        )
+    if not model.isprintable() or len(model) > 200:
+        return invalid("`model` is not a model's name.", "model")
+    return not_found(f"There is no model {model!r}.", "model_not_found", "model")
+

@@ -1,0 +1,303 @@
+"""A chat request's body: what the gateway reads of it, and the splices it may make.
+
+The body a client sent is the body the vendor gets, byte for byte, except for the values
+of a few top-level fields. So nothing is parsed into objects and written again: two
+passes of a C decoder give the typed value of each controlled field and the length of
+every top-level value, and from those lengths follow the places of all of them.
+
+Two readers of one JSON text must never disagree about a field that money depends on.
+Therefore a controlled field that occurs twice is refused, and so is a key that only
+looks like one after case folding, since some vendor's parser may take it for it. Keys
+are compared after unescaping: `"mod\\u0065l"` is `model`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import msgspec
+
+from aipool.gateway.errors import Refusal, invalid
+from aipool.rating.types import TOKENS_MAX
+
+#: Fields whose value decides money, routing or framing.
+CONTROLLED = frozenset(
+    {
+        "model",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "n",
+        "service_tier",
+    }
+)
+
+_CAPS = ("max_tokens", "max_completion_tokens")
+
+#: No vendor returns more alternatives at once, and each is held for.
+CHOICES_MAX = 10
+
+#: What one image may cost in tokens when its model's entry says nothing else; the
+#: base64 text of an image says nothing about its tokens.
+IMAGE_TOKENS = 4_096
+
+_DEPTH_MAX = 64
+
+
+#: Where a top-level value stands in the body: its first byte, and the one after its last.
+Span = tuple[int, int]
+
+
+class ChatBody(NamedTuple):
+    """A body that can be admitted.
+
+    input_tokens_max: an upper bound of its input: one token a byte, images by their
+    bound.  output_cap: the larger of the caps the client set, None when it set none.
+    spans: where each controlled value stands.
+    """
+
+    raw: bytes
+    model: str
+    stream: bool
+    usage_wanted: bool
+    output_cap: int | None
+    choices: int
+    input_tokens_max: int
+    spans: dict[str, Span]
+
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_any = msgspec.json.Decoder()
+_scan = json.JSONDecoder()
+_WHITESPACE = b" \t\r\n"
+_AFTER_VALUE = b",}"
+_BRACE, _COMMA, _QUOTE, _BRACKET = b'},"['
+
+# Keys met all the time that look like no controlled one; others are looked at closely.
+_USUAL = frozenset(
+    {
+        "messages",
+        "temperature",
+        "top_p",
+        "tools",
+        "tool_choice",
+        "response_format",
+        "stop",
+        "seed",
+        "user",
+        "metadata",
+        "presence_penalty",
+        "frequency_penalty",
+        "reasoning_effort",
+        "parallel_tool_calls",
+        "logprobs",
+    }
+)
+
+
+def parse(raw: bytes) -> ChatBody | Refusal:
+    """Read a chat request, or say what is wrong with it. Never raises.
+
+    The places follow by arithmetic in a body without blanks and escapes between its
+    values: if the lengths of all distinct members and their punctuation add up to the
+    length of the body, there is no room for a duplicate, a blank or an escaped key. When
+    they do not, or a key needs a closer look, the text is walked.
+    """
+    try:
+        members = _members.decode(raw)
+        fields: dict[str, Any] = {}
+        spans: dict[str, Span] = {}
+        position = 1
+        compact = True
+        for key, value in members.items():
+            start = position + len(key) + 3
+            position = start + len(memoryview(value))
+            if key in CONTROLLED:
+                spans[key] = (start, position)
+                fields[key] = _any.decode(value)
+            elif key not in _USUAL and not (key.isascii() and key.islower()):
+                compact = False
+            position += 1
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _parse_unusual(raw)
+    messages = members.get("messages")
+    if messages is None:
+        return invalid("`messages` is missing.", "messages")
+    if memoryview(messages)[0] != _BRACKET:
+        return invalid("`messages` must be an array.", "messages")
+    if not compact or position != len(raw):
+        walked = _walk(raw, members)
+        if isinstance(walked, Refusal):
+            return walked
+        spans = walked
+    return _checked(raw, fields, spans)
+
+
+def _parse_unusual(raw: bytes) -> ChatBody | Refusal:
+    """What the fast decoder refuses: broken JSON, or lone surrogates, which other
+    parsers let pass and so do we."""
+    try:
+        value: Any = json.loads(raw, parse_constant=_refuse_constant)
+    except RecursionError:
+        return invalid("The body is nested too deeply.")
+    except ValueError as broken:
+        return invalid(f"The body is not valid JSON: {broken}.")
+    if not isinstance(value, dict):
+        return invalid("The body must be a JSON object.")
+    if not isinstance(value.get("messages"), list):
+        return invalid("`messages` must be an array.", "messages")
+    spans = _walk(raw, None)
+    if isinstance(spans, Refusal):
+        return spans
+    return _checked(raw, {name: value[name] for name in CONTROLLED & value.keys()}, spans)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _checked(raw: bytes, fields: dict[str, Any], spans: dict[str, Span]) -> ChatBody | Refusal:
+    """Types and ranges. `fields` holds the controlled ones; null is absent."""
+    model = fields.pop("model", None)
+    if type(model) is not str or not model:
+        return invalid("`model` must name one of GET /v1/models.", "model")
+    stream = usage_wanted = False
+    cap = None
+    choices = 1
+    for name, value in fields.items():
+        if value is None:
+            continue
+        if name in _CAPS:
+            if type(value) is not int or not 1 <= value <= TOKENS_MAX:
+                return invalid(f"`{name}` must be a whole number from 1 to {TOKENS_MAX}.", name)
+            cap = value if cap is None or value > cap else cap
+        elif name == "stream":
+            if type(value) is not bool:
+                return invalid("`stream` must be true or false.", name)
+            stream = value
+        elif name == "stream_options":
+            if type(value) is not dict:
+                return invalid("`stream_options` must be an object.", name)
+            usage_wanted = value.get("include_usage") is True
+        elif name == "n":
+            if type(value) is not int or not 1 <= value <= CHOICES_MAX:
+                return invalid(f"`n` must be a whole number from 1 to {CHOICES_MAX}.", name)
+            choices = value
+        elif type(value) is not str:
+            return invalid(f"`{name}` must be text.", name)
+    bound = len(raw) if raw.find(b'"data:') < 0 else _input_bound(raw)
+    return ChatBody(raw, model, stream, usage_wanted, cap, choices, bound, spans)
+
+
+def _input_bound(raw: bytes) -> int:
+    """Tokens the input cannot exceed: a token is at least one byte of text.
+
+    A data URL is counted as one image instead of by its length. It ends at the quote
+    that closes its string; base64 has no escapes.
+    """
+    bound = len(raw)
+    at = raw.find(b'"data:')
+    while at >= 0:
+        end = raw.find(b'"', at + 6)
+        if end < 0:
+            break
+        bound += IMAGE_TOKENS - (end - at)
+        at = raw.find(b'"data:', end)
+    return bound
+
+
+def _walk(raw: bytes, members: dict[str, msgspec.Raw] | None) -> dict[str, Span] | Refusal:
+    """Places by walking the text; refuses doubled and look-alike controlled keys.
+
+    `raw` is a valid JSON object. With `members`, its values as a decoder saw them, no
+    value is parsed again: no JSON text is a proper prefix of another that is followed by
+    a comma or a brace, so a value that matches and ends there is the value.
+    """
+    spans: dict[str, Span] = {}
+    at = _skip(raw, _skip(raw, 0) + 1)
+    while raw[at] != _BRACE:
+        key_end = _value_end(raw, at)
+        key = json.loads(raw[at:key_end])
+        start = _skip(raw, _skip(raw, key_end) + 1)
+        end = 0
+        if members is not None:
+            value = memoryview(members[key])
+            end = start + len(value)
+            if raw[start:end] != bytes(value) or raw[_skip(raw, end)] not in _AFTER_VALUE:
+                end = 0
+        if not end:
+            end = _value_end(raw, start)
+        if key in CONTROLLED:
+            if key in spans:
+                return invalid(f"`{key}` occurs twice.", key)
+            spans[key] = (start, end)
+        elif key.casefold() in CONTROLLED:
+            return invalid(f"`{key}` is no field, but reads like one; write it in lower case.")
+        at = _skip(raw, end)
+        if raw[at] == _COMMA:
+            at = _skip(raw, at + 1)
+    return spans
+
+
+def _skip(raw: bytes, at: int) -> int:
+    while raw[at] in _WHITESPACE:
+        at += 1
+    return at
+
+
+def _value_end(raw: bytes, start: int) -> int:
+    """Where the JSON value that begins at `start` ends. JSON's structure is ASCII, so
+    reading one character a byte finds the right place."""
+    if raw[start] == _QUOTE:
+        end = raw.index(b'"', start + 1)
+        if raw.find(b"\\", start, end) < 0:
+            return end + 1
+    length: int = _scan.raw_decode(raw[start:].decode("latin-1"))[1]
+    return start + length
+
+
+def splice(body: ChatBody, changes: dict[str, bytes]) -> bytes:
+    """The body with some top-level values replaced and absent ones appended.
+
+    changes: JSON text of each new value by field. Every byte outside the replaced values
+    is the client's.
+    """
+    raw = body.raw
+    replaced = sorted(
+        (body.spans[name], text) for name, text in changes.items() if name in body.spans
+    )
+    pieces: list[bytes] = []
+    at = 0
+    for (start, end), text in replaced:
+        pieces.append(raw[at:start])
+        pieces.append(text)
+        at = end
+    added = [(name, text) for name, text in changes.items() if name not in body.spans]
+    if not added:
+        pieces.append(raw[at:])
+        return b"".join(pieces)
+    brace = raw.rindex(b"}")
+    pieces.append(raw[at:brace])
+    for name, text in added:
+        pieces.append(b',"%b":%b' % (name.encode(), text))
+    pieces.append(raw[brace:])
+    return b"".join(pieces)
+
+
+def with_usage(body: ChatBody) -> bytes:
+    """The value of `stream_options` that asks for usage and keeps what the client wrote."""
+    span = body.spans.get("stream_options")
+    if span is None:
+        return b'{"include_usage":true}'
+    written = body.raw[span[0] : span[1]]
+    if written == b"null" or not written.strip(_WHITESPACE + b"{}"):
+        return b'{"include_usage":true}'
+    inner = _members.decode(written)
+    kept = [
+        b"%b:%b" % (msgspec.json.encode(key), bytes(value))
+        for key, value in inner.items()
+        if key != "include_usage"
+    ]
+    return b"{" + b",".join([b'"include_usage":true', *kept]) + b"}"

@@ -1,0 +1,462 @@
+"""One metered call, from the end of its headers to its Outcome.
+
+    identified ─▶ body whole ─▶ admitted ─▶ held ─▶ relayed ─▶ settled
+         └───────────┴────────────┴─ refused
+
+Promises, whatever happens and in whatever order:
+- money is held, and the hold is in the journal, before a vendor sees a byte;
+- every hold ends in exactly one `settle`, and the settlement is in the journal before the
+  client sees the last byte;
+- the client is answered exactly once.
+
+`settle` owns every ending of a hold. The cases differ only in the usage they pass.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from aipool.doors import records
+from aipool.doors.outcome import Attempt, Outcome, UsageSource
+from aipool.doors.records import Hold
+from aipool.gateway import errors
+from aipool.gateway.access import client_address
+from aipool.gateway.admission import Admitted, admit, may_use, reduced_cap
+from aipool.gateway.body import ChatBody, parse
+from aipool.gateway.context import INLINE_BODY_BYTES_MAX, Context
+from aipool.gateway.errors import Refusal
+from aipool.gateway.funds import Denied, Shortage
+from aipool.gateway.identity import find_token
+from aipool.gateway.metering import estimate_input
+from aipool.gateway.relay import CLIENT_GONE, Relay
+from aipool.gateway.tokens import Token
+from aipool.kit.money import format_cny
+from aipool.rating.per_token import rate
+from aipool.rating.types import NO_USAGE, Usage
+
+if TYPE_CHECKING:
+    from aipool.gateway.catalogue import Candidate
+    from aipool.gateway.endpoints.base import Endpoint
+    from aipool.wire.exchange import Exchange
+
+#: Alarm when a vendor reports this many times what the gateway counted.
+SUSPICIOUS_FACTOR = 4
+
+_USER_AGENT_BYTES_MAX = 200
+
+
+class Call:
+    """A call at an endpoint that is metered. The listener of its exchange."""
+
+    __slots__ = (
+        "_answer_body",
+        "_body_waits",
+        "_charge_nano",
+        "_input_estimate",
+        "_leave_queue",
+        "address",
+        "admitted",
+        "at_ms",
+        "body",
+        "cap_written",
+        "context",
+        "endpoint",
+        "exchange",
+        "gone",
+        "held",
+        "journaled",
+        "relay",
+        "rid",
+        "settled",
+        "started",
+        "token",
+        "tries",
+    )
+
+    def __init__(self, context: Context, endpoint: Endpoint, exchange: Exchange) -> None:
+        self.context = context
+        self.endpoint = endpoint
+        self.exchange = exchange
+        self.at_ms = at_ms = time.time_ns() // 1_000_000
+        self.rid = context.next_rid(at_ms)
+        self.started = exchange.received_at
+        self.address = client_address(
+            exchange.connection.address,
+            exchange.headers.get(b"x-forwarded-for"),
+            context.trusted_proxies,
+        )
+        self.token: Token | None = None
+        self.body: ChatBody | None = None
+        self.admitted: Admitted | None = None
+        self.relay: Relay | None = None
+        self.journaled: list[bytes] = []
+        self.held = False
+        self.settled = False
+        self.gone = False
+        self.tries = 0
+        self.cap_written: int | None = None
+        self._answer_body = b""
+        self._charge_nano = 0
+        self._body_waits = False
+        self._input_estimate: int | None = None
+        self._leave_queue: Callable[[], None] | None = None
+        context.counters.in_flight += 1
+
+    # --- 1. who is calling ----------------------------------------------------------------
+
+    def identify(self) -> None:
+        """At the end of the headers: a refusal goes out before the body is read."""
+        found = find_token(self.context, self.exchange, self.address, self._looked_up)
+        if found is not None:
+            self._identified(found)
+
+    def _looked_up(self, found: Token | Refusal) -> None:
+        if self.gone or self.settled:
+            return
+        self._identified(found)
+        if not self.settled:
+            self.exchange.take_body()
+            if self._body_waits:
+                self._read()
+
+    def _identified(self, found: Token | Refusal) -> None:
+        if isinstance(found, Refusal):
+            self.refuse(found)
+            return
+        self.token = found
+        refusal = may_use(found, self.address, self.at_ms / 1000)
+        if refusal is not None:
+            self.refuse(refusal)
+
+    # --- 2. what is asked, and may it be --------------------------------------------------
+
+    def body_complete(self) -> None:
+        """The exchange has its whole body."""
+        if self.token is None:
+            self._body_waits = True
+        else:
+            self._read()
+
+    def _read(self) -> None:
+        if self.settled:
+            return
+        raw = self.exchange.body
+        if len(raw) <= INLINE_BODY_BYTES_MAX:
+            self._admit(parse(raw))
+            return
+        loop = self.context.loop
+        future = loop.run_in_executor(None, parse, raw)
+        future.add_done_callback(lambda done: self._admit(done.result()))
+
+    def _admit(self, body: ChatBody | Refusal) -> None:
+        if self.gone or self.settled:
+            return
+        context, token = self.context, self.token
+        assert token is not None
+        if isinstance(body, Refusal):
+            self.refuse(body)
+            return
+        self.body = body
+        catalogue = context.catalogue
+        if catalogue is None or not context.journal.admitting:
+            self.refuse(
+                errors.unavailable("ledger_unavailable", "Calls cannot be recorded just now.")
+            )
+            return
+        admitted = admit(body, token, catalogue)
+        if isinstance(admitted, Refusal):
+            self.refuse(admitted)
+            return
+        if not admitted.offer.candidates:
+            self.refuse(
+                errors.unavailable("no_available_key", "No vendor serves this model just now.")
+            )
+            return
+        self._hold(admitted)
+
+    # --- 3. money -------------------------------------------------------------------------
+
+    def _hold(self, admitted: Admitted) -> None:
+        token = self.token
+        assert token is not None
+        self.admitted = admitted
+        funds = self.context.funds
+        if funds.hold(token.chain, admitted.hold_nano):
+            self._journal_hold(token, admitted)
+        else:
+            self._leave_queue = funds.wait(token.chain, admitted.hold_nano, self._money)
+
+    def _money(self, denied: Denied | None) -> None:
+        """The ledger process has answered: the hold is had, or not."""
+        self._leave_queue = None
+        token, body, admitted = self.token, self.body, self.admitted
+        assert token is not None and body is not None and admitted is not None
+        if denied is None:
+            self._journal_hold(token, admitted)
+            return
+        if denied.why is Shortage.SILENCE:
+            self.refuse(
+                errors.unavailable("ledger_unavailable", "Balances cannot be checked just now.")
+            )
+            return
+        reduced = reduced_cap(body, admitted, denied.available_nano)
+        if reduced is None or reduced[1].hold_nano >= admitted.hold_nano:
+            what = "balance" if denied.budget.startswith("wallet:") else "API token's limit"
+            self.refuse(
+                errors.out_of_funds(f"The {what} does not cover this call at its output cap.")
+            )
+            return
+        self.cap_written, smaller = reduced
+        self._hold(smaller)
+
+    def _journal_hold(self, token: Token, admitted: Admitted) -> None:
+        view, offer, context = token.view, admitted.offer, self.context
+        self.held = True
+        payload = records.encode(
+            Hold(
+                self.rid,
+                self.at_ms,
+                view.user_id,
+                view.id,
+                view.group_id,
+                offer.model,
+                self.endpoint.name,
+                self.body is not None and self.body.stream,
+                admitted.hold_nano,
+                view.budgets,
+                offer.price,
+                offer.multiplier_ppm,
+                self.address,
+            )
+        )
+        self.journaled.append(payload)
+        context.open_calls[self.rid] = self
+        context.journal.append(payload, self._call_vendor, self._not_journaled)
+
+    def _not_journaled(self) -> None:
+        self.refuse(errors.unavailable("ledger_unavailable", "Calls cannot be recorded just now."))
+
+    # --- 4. the vendor --------------------------------------------------------------------
+
+    def _call_vendor(self) -> None:
+        if self.settled:
+            return
+        if self.gone:
+            self.settle(NO_USAGE, UsageSource.NONE, status=CLIENT_GONE, error="client_gone")
+            return
+        assert self.body is not None and self.admitted is not None
+        self.relay = Relay(self, self.body, self.admitted.offer, self.cap_written)
+        self.relay.start()
+
+    def writable(self, ok: bool) -> None:
+        """Back-pressure of the client."""
+        if self.relay is not None:
+            self.relay.client_writable(ok)
+
+    def client_gone(self) -> None:
+        """The client has left; what was begun is wound up."""
+        if self.gone or self.settled:
+            return
+        self.gone = True
+        if self._leave_queue is not None:
+            self._leave_queue()
+        if self.relay is not None:
+            self.relay.client_gone()
+        elif not self.held:
+            self._end_unheld(CLIENT_GONE, "client_gone")
+        # Otherwise the hold is being journaled: `_call_vendor` settles it.
+
+    def shut_down(self) -> None:
+        """The worker's drain limit has come."""
+        if self.relay is not None:
+            self.relay.shut_down()
+        else:
+            self.refuse(errors.unavailable("draining", "This server is shutting down."))
+
+    def input_estimate(self) -> int:
+        """About how many tokens the input is, for want of a report."""
+        if self._input_estimate is None:
+            assert self.body is not None and self.admitted is not None
+            self._input_estimate = estimate_input(self.body.raw, self.admitted.input_tokens)
+        return self._input_estimate
+
+    def progress(self, payload: bytes) -> None:
+        """A P record of this call: journaled now, and repeated in a new segment."""
+        del self.journaled[1:]
+        self.journaled.append(payload)
+        self.context.journal.append(payload)
+
+    # --- 5. the ending --------------------------------------------------------------------
+
+    def answer(self, usage: Usage, source: UsageSource, body: bytes) -> None:
+        """A whole answer: settle, then send it."""
+        if self.gone:
+            self.settle(usage, source, status=CLIENT_GONE, error="client_gone")
+            return
+        self._answer_body = body
+        self.settle(usage, source, status=200, error="", then=self._send_answer)
+
+    def settle(
+        self,
+        usage: Usage,
+        source: UsageSource,
+        *,
+        status: int,
+        error: str,
+        then: Callable[[], None] | None = None,
+    ) -> None:
+        """End the hold at what this usage costs. Every ending comes here, and once.
+
+        status and error: what the client was told. then: runs once the settlement is in the
+        journal. A void is a settlement of no usage.
+        """
+        assert self.held and not self.settled
+        token, admitted, relay = self.token, self.admitted, self.relay
+        assert token is not None and admitted is not None
+        self.settled = True
+        context, offer = self.context, admitted.offer
+        self._charge_nano = charge = rate(usage, offer.price, offer.multiplier_ppm)
+        candidate = relay.candidate if relay is not None else None
+        outcome = self._outcome(token, status, error, usage, source, charge, candidate)
+        del context.open_calls[self.rid]
+        context.settle_outcome(outcome, then)
+        context.funds.settle(token.chain, admitted.hold_nano, charge)
+        self._ended(status, error)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """No: void what was held, record it where a row belongs, tell the client."""
+        if self.settled:
+            return
+        if self.held:
+            self.settle(
+                NO_USAGE,
+                UsageSource.NONE,
+                status=CLIENT_GONE if self.gone else refusal.status,
+                error=refusal.code,
+                then=lambda: self._send_refusal(refusal),
+            )
+            return
+        self._end_unheld(refusal.status, refusal.code)
+        self._send_refusal(refusal)
+
+    def _end_unheld(self, status: int, code: str) -> None:
+        self.settled = True
+        context, token = self.context, self.token
+        if token is not None and context.may_record_refusal(token.view.id):
+            outcome = self._outcome(token, status, code, NO_USAGE, UsageSource.NONE, 0, None)
+            context.settle_outcome(outcome, None)
+        else:
+            context.counters.answered(self.endpoint.name, status)
+        self._ended(status, code)
+
+    def _ended(self, status: int, code: str) -> None:
+        context = self.context
+        context.counters.in_flight -= 1
+        relay, self.relay = self.relay, None
+        if relay is not None:
+            self.tries = len(relay.attempts)
+            relay.leave()
+        if status >= 300:
+            context.log.call(
+                rid=self.rid,
+                status=status,
+                code=code,
+                path=self.endpoint.path,
+                model="" if self.body is None else self.body.model,
+                token_id=0 if self.token is None else self.token.view.id,
+                attempts=self.tries,
+                duration_ms=int((context.time() - self.started) * 1000),
+                address=self.address,
+            )
+
+    # --- what the client gets -------------------------------------------------------------
+
+    def headers(self) -> bytes:
+        """Header lines of every answer to this call."""
+        relay = self.relay
+        lines = b"x-request-id: %b\r\nx-aipool-attempts: %d\r\n" % (
+            self.rid.encode(),
+            self.tries if relay is None else len(relay.attempts),
+        )
+        origin = self.exchange.headers.get(b"origin")
+        return lines if origin is None else lines + self.context.cors.headers(origin)
+
+    def _send_answer(self) -> None:
+        self.exchange.answer(
+            200,
+            b"Content-Type: application/json\r\nx-aipool-charge: %b\r\n%b"
+            % (format_cny(self._charge_nano).encode(), self.headers()),
+            self._answer_body,
+        )
+
+    def _send_refusal(self, refusal: Refusal) -> None:
+        self.exchange.answer(
+            refusal.status,
+            errors.headers_of(refusal) + self.headers(),
+            errors.body_of(refusal, self.rid),
+        )
+
+    # --- the fact -------------------------------------------------------------------------
+
+    def _outcome(
+        self,
+        token: Token,
+        status: int,
+        error: str,
+        usage: Usage,
+        source: UsageSource,
+        charge: int,
+        candidate: Candidate | None,
+    ) -> Outcome:
+        view, admitted, relay, body = token.view, self.admitted, self.relay, self.body
+        exchange = self.exchange
+        price_id = multiplier_ppm = hold_nano = cost_nano = vendor_id = key_id = 0
+        budgets: tuple[tuple[str, int], ...] = ()
+        upstream_model = upstream_request_id = ""
+        attempts: tuple[Attempt, ...] = ()
+        first_token_ms = -1
+        if admitted is not None:
+            offer = admitted.offer
+            price_id, multiplier_ppm = offer.price.id, offer.multiplier_ppm
+            if self.held:
+                hold_nano, budgets = admitted.hold_nano, view.budgets
+        if relay is not None:
+            attempts = tuple(relay.attempts)
+            first_token_ms = relay.first_token_ms
+            upstream_request_id = relay.upstream_request_id
+        if candidate is not None:
+            vendor_id, key_id = candidate.vendor_id, candidate.key_id
+            upstream_model = candidate.upstream_model
+            cost_nano = rate(usage, candidate.cost, 1_000_000)
+        return Outcome(
+            self.rid,
+            self.at_ms,
+            int((self.context.time() - self.started) * 1000),
+            first_token_ms,
+            view.user_id,
+            view.id,
+            view.group_id,
+            "" if body is None else body.model[:200],
+            self.endpoint.name,
+            body is not None and body.stream,
+            status,
+            error,
+            *usage,
+            source,
+            price_id,
+            multiplier_ppm,
+            charge,
+            hold_nano,
+            budgets,
+            cost_nano,
+            vendor_id,
+            key_id,
+            upstream_model,
+            upstream_request_id,
+            attempts,
+            self.address,
+            exchange.headers.get(b"user-agent", b"")[:_USER_AGENT_BYTES_MAX].decode("latin-1"),
+            False,
+        )

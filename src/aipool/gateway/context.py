@@ -1,0 +1,126 @@
+"""What all calls of one worker share, by lifetime: the process's, then what changes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from aipool.doors import records
+from aipool.doors.outcome import Outcome
+from aipool.doors.records import Returned
+from aipool.gateway.access import AddressList, bucket_of
+from aipool.gateway.catalogue import Catalogue
+from aipool.gateway.counters import Counters
+from aipool.gateway.cors import Cors
+from aipool.gateway.funds import Funds
+from aipool.gateway.journal import Journal
+from aipool.gateway.link import Shipping
+from aipool.gateway.log import CallLog
+from aipool.gateway.tokens import Tokens
+from aipool.wire.client import HttpClient
+from aipool.wire.limits import Limits
+
+if TYPE_CHECKING:
+    from aipool.gateway.call import Call
+    from aipool.gateway.proxy import ControlProxy
+    from aipool.gateway.stream import Stream
+
+#: Clients that left whose streams are still being read for the vendor's usage report.
+DRAINS_MAX = 64
+
+#: Bodies above this are parsed in a thread: they would hold the loop for milliseconds.
+INLINE_BODY_BYTES_MAX = 1024 * 1024
+
+#: Refusals of one token that get a row of their own, a minute.
+REFUSAL_ROWS_PER_MINUTE = 60
+
+
+class Context:
+    """The services of one worker. Everything here is used from its event loop only."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        epoch: int,
+        limits: Limits,
+        secure: HttpClient,
+        plain: HttpClient,
+        trusted_proxies: AddressList,
+        cors: Cors,
+        log: CallLog,
+    ) -> None:
+        self.loop = loop
+        self.time = loop.time
+        self.limits = limits
+        self.secure = secure  # to TLS origins
+        self.plain = plain  # to Unix sockets and to the private addresses that were allowed
+        self.trusted_proxies = trusted_proxies
+        self.cors = cors
+        self.log = log
+        self.counters = Counters()
+
+        # Set once by the worker, which ties them to each other.
+        self.funds: Funds
+        self.tokens: Tokens
+        self.journal: Journal
+        self.shipping: Shipping
+        self.ledger_up: Callable[[], bool]
+        self.ship_soon: Callable[[], None]
+
+        # What changes.
+        self.catalogue: Catalogue | None = None
+        self.open_calls: dict[str, Call] = {}
+        self.streams: set[Stream] = set()
+        self.proxied: set[ControlProxy] = set()
+        self.drains = 0
+        self.draining = False
+
+        self._epoch_text = f"{epoch & 0xFFFFFFFFFF:010x}"
+        self._calls = 0
+        self._refusal_rows: dict[int, int] = {}
+        self._minute = 0
+
+    def next_rid(self, at_ms: int) -> str:
+        """A request id: ordered by time, unique because the epoch is."""
+        self._calls += 1
+        return "req_%011x%s%06x" % (at_ms, self._epoch_text, self._calls)
+
+    def settle_outcome(self, outcome: Outcome, then: Callable[[], None] | None) -> None:
+        """Journal an outcome and queue it for the books; `then` runs once it is written."""
+        payload = records.encode(outcome)
+        end = self.journal.append(payload, then)
+        self.shipping.add(end, payload)
+        self.ship_soon()
+        self.counters.ended(outcome)
+
+    def give_back(self, returned: Returned) -> None:
+        """Journal a return of lease and queue it for the books."""
+        payload = records.encode(returned)
+        self.shipping.add(self.journal.append(payload), payload)
+        self.ship_soon()
+
+    def may_record_refusal(self, token_id: int) -> bool:
+        """Is there room for one more refusal row of this token in this minute?"""
+        minute = int(time.monotonic()) // 60
+        if minute != self._minute:
+            self._minute = minute
+            self._refusal_rows.clear()
+        rows = self._refusal_rows.get(token_id, 0)
+        self._refusal_rows[token_id] = rows + 1
+        return rows < REFUSAL_ROWS_PER_MINUTE
+
+    def limit_bucket(self, address: str) -> str | None:
+        """What per-address limits count this client by; None = it is not limited."""
+        if address.startswith("127.") or address in ("::1", "") or address in self.trusted_proxies:
+            return None
+        return bucket_of(address)
+
+    def still_open(self) -> list[bytes]:
+        """The H and P payloads of the calls now open."""
+        payloads: list[bytes] = []
+        for call in self.open_calls.values():
+            payloads += call.journaled
+        return payloads

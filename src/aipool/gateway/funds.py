@@ -1,0 +1,312 @@
+"""DOOR: money in a worker's hands. Holds and settles in memory, asks only when dry.
+
+A lease is money of one budget (a wallet, a token's limit) that the ledger process has set
+aside for this worker: it is in nobody else's balance, so what is promised from it can
+never be promised twice.
+
+    granted = free + held + settled + returned        (for each lease, at any moment)
+
+A call must fit every budget of its chain. `hold` takes its worst case from the free part
+of each lease, or waits while more is asked for; `settle` gives back what was not used.
+Every hold ends in exactly one settle (a void is a settle of 0).
+
+When money is scarce the ledger process grants exactly what is needed and says so (low).
+Such a lease keeps nothing for later: what a settle leaves free goes straight back, so that
+it can be spent at any worker. Otherwise a lease idle for ten seconds goes back.
+
+Pure: the world is four callbacks and a count of seconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+from aipool.doors.frames import Acquire, Grant, Granted, Need
+from aipool.doors.records import Returned
+
+#: A lease that no call touched for this long goes back.
+IDLE_SECONDS = 10
+#: How long a call waits for the ledger process before it is told to come again. A
+#: restart takes one second.
+WAIT_SECONDS = 3
+#: A call whose money was taken by others this often between grant and hold is refused.
+_TRIES_MAX = 3
+
+
+class Lease:
+    """What this worker holds of one budget. `low`: granted in low-balance mode."""
+
+    __slots__ = ("__weakref__", "budget", "free_nano", "low", "touched", "window")
+
+    def __init__(self, budget: str, window: int) -> None:
+        self.budget = budget
+        self.window = window
+        self.free_nano = 0
+        self.low = False
+        self.touched = 0
+
+
+Chain = tuple[Lease, ...]
+
+
+class Shortage(Enum):
+    """Why a hold was not had."""
+
+    FUNDS = "funds"  # the budget does not cover it
+    SILENCE = "silence"  # the ledger process did not answer
+
+
+class Denied(NamedTuple):
+    """budget: the one that was short.  available_nano: what a smaller hold could get."""
+
+    why: Shortage
+    budget: str
+    available_nano: int
+
+
+class _Waiter:
+    __slots__ = ("amount_nano", "done", "left", "since", "tries")
+
+    def __init__(self, amount_nano: int, done: Callable[[Denied | None], None], now: int) -> None:
+        self.amount_nano = amount_nano
+        self.done = done
+        self.since = now
+        self.tries = 0
+        self.left = False
+
+
+class Funds:
+    """The leases of one epoch.
+
+    send: hands an Acquire to the link; at most one is outstanding.
+    give_back: journals and ships a Returned.
+    """
+
+    def __init__(
+        self, send: Callable[[Acquire], object], give_back: Callable[[Returned], None]
+    ) -> None:
+        self._send = send
+        self._give_back = give_back
+        # One lease a budget for as long as any token's chain names it; those that may have
+        # money, or lately had, are kept alive whoever names them.
+        self._known: WeakValueDictionary[tuple[str, int], Lease] = WeakValueDictionary()
+        self._active: dict[Lease, None] = {}
+        self._waiting: dict[Chain, deque[_Waiter]] = {}
+        self._outstanding: Acquire | None = None
+        self._asked: list[tuple[Chain, tuple[Lease, ...]]] = []
+        self._number = 0
+        self._now = 0
+        self._closing = False
+        self._busy = False
+
+    def chain(self, budgets: Iterable[tuple[str, int]]) -> Chain:
+        """The leases of a chain of budgets, made empty when new."""
+        known = self._known
+        found: list[Lease] = []
+        for key in budgets:
+            lease = known.get(key)
+            if lease is None:
+                lease = known[key] = Lease(*key)
+            found.append(lease)
+        return tuple(found)
+
+    def hold(self, chain: Chain, amount_nano: int) -> bool:
+        """Take the amount from every lease of the chain at once, or take nothing.
+
+        False: it is not there; `wait` asks for it. Waiting calls go first, so that a
+        stream of small calls cannot starve a large one.
+        """
+        if self._waiting and chain in self._waiting:
+            return False
+        for lease in chain:
+            if lease.free_nano < amount_nano:
+                return False
+        now = self._now
+        for lease in chain:
+            lease.free_nano -= amount_nano
+            lease.touched = now
+        return True
+
+    def wait(
+        self, chain: Chain, amount_nano: int, done: Callable[[Denied | None], None]
+    ) -> Callable[[], None]:
+        """Hold as soon as the ledger process has answered; `done(None)` = held.
+
+        Returns what takes the call out of the queue again (its client left): done is
+        then not called.
+        """
+        waiter = _Waiter(amount_nano, done, self._now)
+        self._waiting.setdefault(chain, deque()).append(waiter)
+        self._active.update(dict.fromkeys(chain))
+        self._ask()
+
+        def leave() -> None:
+            waiter.left = True
+
+        return leave
+
+    def settle(self, chain: Chain, hold_nano: int, charge_nano: int) -> None:
+        """End a hold: what the charge leaves of it is free again.
+
+        A charge above the hold uses the hold up; the recorder takes the rest elsewhere.
+        """
+        rest = hold_nano - charge_nano
+        if rest > 0:
+            active = self._active
+            for lease in chain:
+                lease.free_nano += rest
+                active[lease] = None
+        for lease in chain:
+            if (lease.low or self._closing) and lease.free_nano:
+                self._return(lease)
+
+    def granted(self, answer: Granted) -> None:
+        """The ledger process's answer. A repeated answer to an old number is ignored."""
+        outstanding = self._outstanding
+        if outstanding is None or answer.number != outstanding.number:
+            return
+        self._outstanding = None
+        asked, self._asked = self._asked, []
+        for (_, leases), grants in zip(asked, answer.chains, strict=True):
+            for lease, grant in zip(leases, grants, strict=True):
+                if grant.amount_nano:
+                    lease.free_nano += grant.amount_nano
+                    lease.low = grant.low
+                    lease.touched = self._now
+        self._busy = True
+        for (chain, leases), grants in zip(asked, answer.chains, strict=True):
+            self._serve(chain, leases, grants)
+        self._busy = False
+        self._ask()
+
+    def reconnected(self) -> None:
+        """The link is up again: repeat what was not answered, under its number."""
+        if self._outstanding is not None:
+            self._send(self._outstanding)
+        else:
+            self._ask()
+
+    def tick(self) -> None:
+        """A second has passed."""
+        self._now += 1
+        for lease in list(self._active):
+            idle = self._now - lease.touched >= IDLE_SECONDS
+            if lease.free_nano and (idle or self._closing):
+                self._return(lease)
+            elif idle:
+                del self._active[lease]
+        late = self._now - WAIT_SECONDS
+        for chain, waiters in list(self._waiting.items()):
+            while waiters and waiters[0].since <= late:
+                waiter = waiters.popleft()
+                if not waiter.left:
+                    waiter.done(Denied(Shortage.SILENCE, "", 0))
+            if not waiters and self._waiting.get(chain) is waiters:
+                del self._waiting[chain]
+
+    def close(self) -> None:
+        """The worker is going: everything free goes back now, the rest as it settles."""
+        self._closing = True
+        for lease in self._active:
+            if lease.free_nano:
+                self._return(lease)
+
+    # --- asking -----------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        """Ask for every waiting chain in one frame, unless one is on its way."""
+        if self._busy or self._outstanding is not None:
+            return
+        while self._waiting:
+            self._busy = True
+            needs = self._needs()
+            self._busy = False
+            if needs:
+                self._number += 1
+                self._outstanding = Acquire(self._number, needs)
+                self._send(self._outstanding)
+                return
+
+    def _needs(self) -> tuple[tuple[Need, ...], ...]:
+        """What the waiting chains lack, after admitting whom the leases can carry.
+
+        A call that is admitted or refused here may queue another one; it is seen on the
+        next turn.
+        """
+        chains: list[tuple[Need, ...]] = []
+        for chain, waiters in list(self._waiting.items()):
+            self._admit(chain, waiters)
+            if not waiters:
+                continue
+            first = waiters[0].amount_nano
+            total = sum(waiter.amount_nano for waiter in waiters)
+            short = tuple(lease for lease in chain if lease.free_nano < first)
+            self._asked.append((chain, short))
+            chains.append(
+                tuple(
+                    Need(
+                        lease.budget,
+                        lease.window,
+                        first - lease.free_nano,
+                        total - lease.free_nano,
+                    )
+                    for lease in short
+                )
+            )
+        return tuple(chains)
+
+    def _admit(self, chain: Chain, waiters: deque[_Waiter]) -> None:
+        """Hold for the calls at the front of the queue, as far as the leases go."""
+        while waiters:
+            waiter = waiters[0]
+            if not waiter.left:
+                amount = waiter.amount_nano
+                for lease in chain:
+                    if lease.free_nano < amount:
+                        return
+                for lease in chain:
+                    lease.free_nano -= amount
+                    lease.touched = self._now
+            waiters.popleft()
+            if not waiter.left:
+                waiter.done(None)
+        if self._waiting.get(chain) is waiters:
+            del self._waiting[chain]
+
+    def _serve(self, chain: Chain, asked: Chain, grants: tuple[Grant, ...]) -> None:
+        """What an answer means for the calls of one chain.
+
+        If the answer is no, those go that could not be had even with all there is; the
+        others ask again, but not for ever.
+        """
+        waiters = self._waiting.get(chain)
+        if waiters is None:
+            return
+        self._admit(chain, waiters)
+        if not waiters or all(grant.amount_nano for grant in grants):
+            return
+        room = {lease: lease.free_nano for lease in chain}
+        for lease, grant in zip(asked, grants, strict=True):
+            room[lease] += grant.free_nano
+        narrow = min(chain, key=lambda lease: room[lease])
+        available = room[narrow]
+        refused: list[_Waiter] = []
+        for waiter in list(waiters):
+            waiter.tries += 1
+            if waiter.amount_nano > available or waiter.tries >= _TRIES_MAX:
+                waiters.remove(waiter)
+                refused.append(waiter)
+        if not waiters:
+            del self._waiting[chain]
+        for waiter in refused:
+            if not waiter.left:
+                waiter.done(Denied(Shortage.FUNDS, narrow.budget, available))
+
+    def _return(self, lease: Lease) -> None:
+        amount, lease.free_nano = lease.free_nano, 0
+        self._give_back(Returned(lease.budget, lease.window, amount))
+

@@ -1,0 +1,234 @@
+"""A stream from a vendor to a client, event by event.
+
+    events ─▶ held back until the first that means something
+                 │
+               commit: the client sees 200; no other key from here on
+                 │
+               relay each event as it comes ─▶ [DONE] ─▶ settle ─▶ last bytes
+
+A stream ends in one of four ways: whole, broken, cut by our own shutdown, or because the
+client left. It never looks whole when it was not: a broken one closes with an error event.
+A clean end of the connection proves nothing; the stream itself must have said that it is
+finished. After the client left, nothing is relayed, only read and counted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aipool.dialects.chat import chunk_is_meaningful, chunk_usage, decode_chunk
+from aipool.doors import records
+from aipool.doors.records import Progress
+from aipool.gateway import errors
+from aipool.gateway.errors import Refusal
+from aipool.gateway.metering import StreamMeter
+from aipool.wire.sse import EventSplitter, EventTooLarge, data_of
+
+if TYPE_CHECKING:
+    from aipool.gateway.relay import Relay
+
+#: Held back at the most before the first meaningful event; then the stream is committed.
+HELD_BYTES_MAX = 64 * 1024
+
+_HEADERS = (
+    b"Content-Type: text/event-stream; charset=utf-8\r\n"
+    b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+)
+_CLIENT_GONE = 499
+_DONE = b"[DONE]"
+
+
+class Stream:
+    """One streamed answer of one try."""
+
+    __slots__ = (
+        "_call",
+        "_finished",
+        "_held",
+        "_held_bytes",
+        "_last_sent_at",
+        "_left",
+        "_meter",
+        "_out",
+        "_over",
+        "_relay",
+        "_splitter",
+        "_time",
+        "_usage_wanted",
+        "committed",
+    )
+
+    def __init__(self, relay: Relay, *, usage_wanted: bool) -> None:
+        call = relay.call
+        self.committed = False
+        self._relay = relay
+        self._call = call
+        self._usage_wanted = usage_wanted
+        self._time = call.context.time
+        self._splitter = EventSplitter(call.context.limits.event_bytes)
+        self._meter = StreamMeter(call.input_estimate, self._time())
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._out: list[bytes] = []  # of the events now being read, what the client gets
+        self._finished = False  # the stream said that it is whole
+        self._left = False  # the client is gone
+        self._over = False  # settled, or given up for the next key
+        self._last_sent_at = 0.0
+        if call.gone:
+            self.client_left()
+
+    @property
+    def began(self) -> bool:
+        """Is it too late for another key, because the client has something, or has left?"""
+        return self.committed or self._left
+
+    def data(self, chunk: bytes) -> None:
+        """A piece of the stream: relay the events that are whole."""
+        if self._over:
+            return
+        try:
+            events = self._splitter.feed(chunk)
+        except EventTooLarge:
+            self._fail("event_too_large")
+            return
+        out: list[bytes] = []
+        self._out = out
+        for event in events:
+            if not self._event(event):
+                return
+            if self._finished:
+                self._finish()
+                return
+        if self._left:
+            if self._meter.drained_enough:
+                self._relay.end_drain()
+        elif self.committed:
+            if out:
+                self._send(out[0] if len(out) == 1 else b"".join(out))
+        else:
+            self._held += out
+            self._held_bytes += sum(len(event) for event in out)
+            if self._held_bytes > HELD_BYTES_MAX:
+                self._commit()
+
+    def _event(self, event: bytes) -> bool:
+        """Read one event, and put out what of it the client gets. False: the stream is over."""
+        data = data_of(event)
+        if data is None:
+            self._out.append(event)
+            return True
+        if data == _DONE:
+            self._finished = True
+            self._out.append(event)
+            return True
+        chunk = decode_chunk(data)
+        if chunk is None:
+            self._out.append(event)
+            return True
+        if chunk.error:
+            self._fail("error_event")
+            return False
+        meter = self._meter
+        usage = chunk_usage(chunk)
+        meter.read(chunk, usage)
+        if not self.committed and not self._left and chunk_is_meaningful(chunk):
+            self._commit()
+        progress = meter.progress(self._time())
+        if progress is not None:
+            self._journal(progress)
+        if usage is None or chunk.choices or self._usage_wanted:
+            self._out.append(self._relay.ours(event) if self._relay.renamed else event)
+        return True
+
+    def _commit(self) -> None:
+        """From here on the client has this vendor's answer."""
+        call, relay = self._call, self._relay
+        self.committed = True
+        now = relay.attempted("")
+        relay.first_token_ms = int((now - call.started) * 1000)
+        self._last_sent_at = now
+        exchange = call.exchange
+        exchange.start(200, _HEADERS + call.headers())
+        exchange.release_body()
+        call.context.streams.add(self)
+        if self._held:
+            exchange.send(b"".join(self._held))
+            self._held.clear()
+
+    def _send(self, data: bytes) -> None:
+        self._last_sent_at = self._time()
+        self._call.exchange.send(data)
+
+    def _journal(self, tokens: tuple[int, int]) -> None:
+        candidate = self._relay.candidate
+        assert candidate is not None
+        record = Progress(self._call.rid, *tokens, candidate.vendor_id, candidate.key_id)
+        self._call.progress(records.encode(record))
+
+    # --- endings --------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        """The stream is whole: settle, then let the client have its last bytes."""
+        if not self.began:
+            if self._meter.is_empty:
+                self._fail("empty_stream")
+                return
+            self._commit()
+        self.settle("")
+
+    def closed(self) -> None:
+        """The vendor closed the answer cleanly."""
+        if self._over:
+            return
+        self._out = []
+        if self._meter.finish_seen:
+            self._finish()
+        else:
+            self._fail("stream_not_finished")
+
+    def broke(self, reason: str) -> None:
+        """The connection failed in the middle of a stream that had begun."""
+        if not self._over:
+            self._out = []
+            self._fail(reason)
+
+    def _fail(self, reason: str) -> None:
+        """The vendor failed. Whatever it said about it stays with us."""
+        self._relay.cancel()
+        if self._left:
+            self._relay.end_drain()
+        elif self.committed:
+            self.break_off(errors.upstream_failed("The vendor's stream broke off."))
+        else:
+            self._over = True
+            self._relay.try_next(reason, bad_answer=True)
+
+    def break_off(self, refusal: Refusal) -> None:
+        """End a committed stream with an error event: it must not look whole."""
+        if not self._left:
+            self._out.append(errors.event_of(refusal, self._call.rid))
+        self.settle(refusal.code)
+
+    def settle(self, error: str) -> None:
+        """End the hold; the last bytes for the client follow its settlement."""
+        call = self._call
+        self._over = True
+        usage, source = self._meter.usage()
+        if self._left:
+            call.settle(usage, source, status=_CLIENT_GONE, error="client_gone")
+            return
+        last = b"".join(self._out)
+        exchange = call.exchange
+        call.settle(usage, source, status=200, error=error, then=lambda: exchange.end(last))
+
+    # --- the client -----------------------------------------------------------------------
+
+    def client_left(self) -> None:
+        """From here on nothing is relayed, only read and counted."""
+        self._left = True
+        self._meter.client_left()
+
+    def ping(self, now: float, quiet_seconds: float) -> None:
+        """Keep a quiet stream's connection alive through proxies; only once committed."""
+        if not self._left and not self._over and now - self._last_sent_at >= quiet_seconds:
+            self._send(b": ping\n\n")
