@@ -1,0 +1,1 @@
+"""People who have an account: users, administrators, and the first of them."""

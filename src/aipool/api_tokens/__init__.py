@@ -1,0 +1,1 @@
+"""API tokens: what a customer calls with."""

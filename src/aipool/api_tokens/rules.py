@@ -1,0 +1,103 @@
+"""Decisions about API tokens: what an expiry, an address list and a secret look like."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+
+from aipool.api_tokens.types import NEVER, TokenWithOwner
+from aipool.kit.digests import PREFIX, RANDOM_CHARACTERS, is_token
+from aipool.kit.errors import Invalid
+from aipool.kit.money import AMOUNT_NANO_MAX, format_cny, parse_cny
+
+IPS_MAX = 100
+
+
+def canonical_ips(texts: Iterable[str]) -> tuple[str, ...]:
+    """Addresses and networks as networks in their shortest spelling, each once.
+
+    An IPv4 address written as an IPv6 one becomes IPv4. Raises Invalid for zone ids,
+    octal, ports, bits behind the mask, and for more than IPS_MAX of them.
+    """
+    networks = {str(_network(text)) for text in texts}
+    if len(networks) > IPS_MAX:
+        raise Invalid("too_many_ips", f"at most {IPS_MAX} addresses and networks", field="ips")
+    return tuple(sorted(networks))
+
+
+def parse_expiry(text: str) -> int:
+    """Unix seconds of a moment a person wrote, NEVER for `never`.
+
+    A date means the end of that day; a moment without a zone is UTC. Raises Invalid.
+    """
+    written = text.strip()
+    if written.lower() in ("", "never"):
+        return NEVER
+    try:
+        if len(written) == len("2026-01-31"):
+            day = date.fromisoformat(written)
+            moment = datetime.combine(day + timedelta(days=1), time(), UTC)
+        else:
+            moment = datetime.fromisoformat(written)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = int(moment.timestamp())
+    except (ValueError, OverflowError):
+        seconds = 0
+    if seconds <= 0:
+        raise Invalid(
+            "invalid_expiry",
+            f"{text!r} is no moment: write never, 2027-01-31 or 2027-01-31T18:00:00+08:00",
+            field="expires",
+        )
+    return seconds
+
+
+def limit_nano(text: str) -> int:
+    """The most a token may spend, as a person writes it, in CNY; raises Invalid or
+    MoneyError."""
+    amount = parse_cny(text)
+    if not 0 <= amount <= AMOUNT_NANO_MAX:
+        raise Invalid(
+            "limit_out_of_range",
+            f"a limit lies between 0 and {format_cny(AMOUNT_NANO_MAX)} CNY, not {text}",
+            field="limit",
+        )
+    return amount
+
+
+def check_secret(secret: str) -> None:
+    """Raises Invalid for a text that does not have the form of a token."""
+    if not is_token(secret.encode("utf-8", "surrogatepass")):
+        raise Invalid(
+            "malformed_secret",
+            f"a token is {PREFIX} and at least {RANDOM_CHARACTERS} random characters of "
+            "A-Z a-z 0-9 - _",
+            field="secret",
+        )
+
+
+def why_blocked(found: TokenWithOwner) -> str:
+    """Why no call with this token is allowed now, "" when one is."""
+    if not found.token.enabled:
+        return "disabled"
+    return "" if found.user_active else "user_frozen"
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    written = text.strip()
+    try:
+        if "%" in written:
+            raise ValueError(written)
+        network = ipaddress.ip_network(written)
+    except ValueError:
+        raise Invalid(
+            "invalid_ip",
+            f"{text!r} is no address or network: write 203.0.113.7, 203.0.113.0/24 or "
+            "2001:db8::/32",
+            field="ips",
+        ) from None
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is not None and network.prefixlen >= 96:
+        return ipaddress.ip_network((mapped, network.prefixlen - 96))
+    return network

@@ -1,0 +1,41 @@
+"""Tables of API tokens.
+
+A deleted token keeps its row, without its digest: the records of its calls name it, its
+name is free again, and nothing presented can match it.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from aipool.kit.db import Int64, metadata
+
+api_tokens = sa.Table(
+    "api_tokens",
+    metadata,
+    sa.Column("id", Int64, primary_key=True),
+    sa.Column("user_id", Int64, sa.ForeignKey("users.id"), nullable=False),
+    sa.Column("group_id", Int64, sa.ForeignKey("groups.id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary(32), unique=True),
+    sa.Column("last4", sa.Text, nullable=False),
+    # Names of models, or NULL for all of the group.
+    sa.Column("models", sa.JSON(none_as_null=True)),
+    sa.Column("ips", sa.JSON, nullable=False),
+    sa.Column("expires_at", Int64, nullable=False),
+    sa.Column("limit_nano", Int64),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("created_at_ms", Int64, nullable=False),
+    sa.Column("deleted_at_ms", Int64),
+    sa.CheckConstraint("limit_nano >= 0", name="limit_nano"),
+    sa.CheckConstraint("(digest IS NULL) = (deleted_at_ms IS NOT NULL)", name="deleted"),
+)
+
+sa.Index(
+    "ix_api_tokens_user_id_name_live",
+    api_tokens.c.user_id,
+    api_tokens.c.name,
+    unique=True,
+    sqlite_where=api_tokens.c.deleted_at_ms.is_(None),
+    postgresql_where=api_tokens.c.deleted_at_ms.is_(None),
+)

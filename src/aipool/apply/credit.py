@@ -1,0 +1,61 @@
+"""The credit a user starts with."""
+
+from __future__ import annotations
+
+from aipool.accounts.types import User
+from aipool.audit.types import Act
+from aipool.kit.db import Transaction
+from aipool.kit.errors import Conflict, Invalid
+from aipool.kit.money import AMOUNT_NANO_MAX, format_cny, parse_cny
+from aipool.ledger.service import credit_wallet, wallet_balance
+from aipool.ledger.types import RefusalReason, Refused, TransferKind
+
+#: The other side of every opening credit.
+OPENING_ACCOUNT = "adjust:opening"
+
+
+def opening_amount_nano(text: str) -> int:
+    """An opening credit as a person writes it, in CNY; raises Invalid or MoneyError."""
+    amount = parse_cny(text)
+    if not 0 < amount <= AMOUNT_NANO_MAX:
+        raise Invalid(
+            "credit_out_of_range",
+            f"an opening credit lies above 0 and up to {format_cny(AMOUNT_NANO_MAX)} CNY, "
+            f"not {text}",
+            field="credit",
+        )
+    return amount
+
+
+def book_opening_credit(tx: Transaction, act: Act, user: User, amount_nano: int) -> bool:
+    """The credit a user starts with, booked once in the life of the account.
+
+    True = booked now, False = it was booked before. Raises Conflict when it was booked
+    with another amount, or the balance would grow beyond any sense.
+    """
+    before = wallet_balance(tx.connection, user.id)
+    answer = credit_wallet(
+        tx,
+        user_id=user.id,
+        amount_nano=amount_nano,
+        source=OPENING_ACCOUNT,
+        kind=TransferKind.OPENING,
+        idem_key=f"opening:{user.id}",
+        ref=f"user:{user.id}",
+        actor=act.actor,
+        at_ms=act.at_ms,
+    )
+    if isinstance(answer, Refused):
+        if answer.reason is RefusalReason.KEY_USED_OTHERWISE:
+            raise Conflict(
+                "opening_credit_fixed",
+                f"the opening credit of {user.phone} was booked with another amount and is "
+                f"booked once; use `aipool user adjust {user.phone} AMOUNT`",
+                field="credit",
+            )
+        raise Conflict(
+            "credit_refused", f"the ledger refused the credit: {answer.reason}", field="credit"
+        )
+    after = wallet_balance(tx.connection, user.id)
+    # A repeat is answered like the first time and moves nothing.
+    return after != before

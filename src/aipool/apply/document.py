@@ -1,0 +1,294 @@
+"""What may stand in the file, and what is wrong with it by itself.
+
+    vendors:
+      - name: minimax            type: minimax, openai, deepseek, openai_compatible, sandbox
+        type: minimax
+        base_url: https://…      left out: the usual one of the type
+        keys:                    in the order of trying; the first is the default key
+          - {name: main, api_key: "${MINIMAX_KEY}", proxy: "http://10.0.0.1:3128"}
+    models:
+      - name: MiniMax-M3
+        kind: chat
+        context: 200000
+        max_output_tokens: 16384
+        price: {input: 2.1, cached_input: 0.21, output: 8.4}       CNY per 1M tokens
+        routes:                  in the order of trying
+          - {vendor: minimax, model: MiniMax-M3, cost: {input: 2, output: 8}}
+    groups:
+      - {name: vip, multiplier: 0.8, models: [MiniMax-M3]}          left out: every model
+    users:
+      - {phone: "13800138000", password: "${PASSWORD}", credit: 100}
+    tokens:
+      - {user: "13800138000", name: production, group: vip, limit: 50, expires: 2027-01-31,
+         models: [MiniMax-M3], ips: [203.0.113.0/24], secret: "${TOKEN}"}
+
+An object is described whole: a field left out has its default, not its former value. But
+a password left out stays, and so does a token's secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from aipool.accounts import rules as account_rules
+from aipool.accounts.types import Role
+from aipool.api_tokens import rules as token_rules
+from aipool.api_tokens.types import NEVER
+from aipool.apply.credit import opening_amount_nano
+from aipool.apply.fields import Reader
+from aipool.apply.nodes import ApplyRefused, Problem, read_nodes
+from aipool.catalog import rules as catalog_rules
+from aipool.catalog.types import CONTEXT_TOKENS_DEFAULT, MAX_OUTPUT_TOKENS_DEFAULT, Kind
+from aipool.groups.types import DEFAULT_NAME
+from aipool.kit.money import PPM, parse_multiplier
+from aipool.kit.names import checked_name
+from aipool.pool import rules as pool_rules
+from aipool.pool.types import KeyTerms
+from aipool.rating.types import TokenPrice
+
+
+@dataclass(frozen=True, slots=True)
+class VendorEntry:
+    """A vendor with its keys; `line` and `path` are where problems are reported."""
+
+    line: int
+    path: str
+    name: str
+    type: str
+    base_url: str
+    keys: tuple[KeyTerms, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """A route, its vendor by name."""
+
+    line: int
+    path: str
+    vendor: str
+    upstream_model: str
+    cost: TokenPrice
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model with its routes."""
+
+    line: int
+    path: str
+    name: str
+    kind: Kind
+    context_tokens: int
+    max_output_tokens: int
+    price: TokenPrice
+    routes: tuple[RouteEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupEntry:
+    """A pricing group; models None = every model."""
+
+    line: int
+    path: str
+    name: str
+    multiplier_ppm: int
+    models: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class UserEntry:
+    """A user; password None = keep, credit_nano None = no opening credit."""
+
+    line: int
+    path: str
+    phone: str
+    password: str | None
+    credit_nano: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEntry:
+    """An API token, its user by phone and its group by name; secret None = keep or make."""
+
+    line: int
+    path: str
+    phone: str
+    name: str
+    secret: str | None
+    group: str
+    models: tuple[str, ...] | None
+    ips: tuple[str, ...]
+    expires_at: int
+    limit_nano: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The whole file; right by itself."""
+
+    vendors: tuple[VendorEntry, ...]
+    models: tuple[ModelEntry, ...]
+    groups: tuple[GroupEntry, ...]
+    users: tuple[UserEntry, ...]
+    tokens: tuple[TokenEntry, ...]
+
+
+def read_document(text: str, environ: Mapping[str, str]) -> Document:
+    """The document in this text. Raises ApplyRefused with every problem found."""
+    problems: list[Problem] = []
+    root = Reader(read_nodes(text, environ, problems), "", problems)
+    vendors = tuple(_vendor(entry) for entry in root.items("vendors"))
+    models = tuple(_model(entry) for entry in root.items("models"))
+    groups = tuple(_group(entry) for entry in root.items("groups"))
+    users = tuple(_user(entry) for entry in root.items("users"))
+    tokens = tuple(_token(entry) for entry in root.items("tokens"))
+    root.finish()
+    for entries, name_of in (
+        (vendors, lambda entry: entry.name),
+        (models, lambda entry: entry.name),
+        (groups, lambda entry: entry.name),
+        (users, lambda entry: entry.phone),
+        (tokens, lambda entry: (entry.phone, entry.name)),
+    ):
+        _refuse_twice(entries, name_of, problems)
+    if problems:
+        raise ApplyRefused(sorted(problems))
+    return Document(vendors, models, groups, users, tokens)
+
+
+def _vendor(entry: Reader) -> VendorEntry:
+    name = entry.parsed("name", checked_name, "", required=True)
+    vendor_type = entry.parsed("type", _vendor_type, "", required=True)
+    base_url = entry.text("base_url") or ""
+    keys = tuple(_key(key, vendor_type) for key in entry.items("keys"))
+    names = [key.name for key in keys]
+    for doubled in {name for name in names if name and names.count(name) > 1}:
+        entry.refuse("keys", f"the key {doubled} is listed twice")
+    entry.finish()
+    return VendorEntry(entry.line, entry.path, name, vendor_type, base_url, keys)
+
+
+def _key(entry: Reader, vendor_type: str) -> KeyTerms:
+    def secret(text: str) -> str:
+        if vendor_type:
+            pool_rules.check_secret(vendor_type, text)
+        return text
+
+    def proxy(text: str) -> str:
+        pool_rules.check_proxy(text)
+        return text
+
+    needed = bool(vendor_type) and pool_rules.needs_secret(vendor_type)
+    terms = KeyTerms(
+        name=entry.parsed("name", checked_name, "", required=True),
+        secret=entry.parsed("api_key", secret, "", required=needed),
+        proxy_url=entry.parsed("proxy", proxy, ""),
+    )
+    entry.finish()
+    return terms
+
+
+def _model(entry: Reader) -> ModelEntry:
+    name = entry.parsed("name", catalog_rules.model_name, "", required=True)
+    kind = entry.parsed("kind", catalog_rules.kind, Kind.CHAT)
+    context = entry.parsed("context", catalog_rules.token_count, CONTEXT_TOKENS_DEFAULT)
+    output = entry.parsed(
+        "max_output_tokens", catalog_rules.token_count, min(MAX_OUTPUT_TOKENS_DEFAULT, context)
+    )
+    price = _price(entry, "price", required=True)
+    routes = tuple(_route(route, name) for route in entry.items("routes"))
+    if not routes:
+        entry.refuse("routes", "a model needs at least one route")
+    if output > context:
+        entry.refuse("max_output_tokens", f"{output} is more than the context of {context}")
+    entry.finish()
+    return ModelEntry(entry.line, entry.path, name, kind, context, output, price, routes)
+
+
+def _route(entry: Reader, model: str) -> RouteEntry:
+    vendor = entry.parsed("vendor", checked_name, "", required=True)
+    upstream_model = entry.parsed("model", catalog_rules.model_name, model)
+    cost = _price(entry, "cost", required=False)
+    entry.finish()
+    return RouteEntry(entry.line, entry.path, vendor, upstream_model, cost)
+
+
+def _price(parent: Reader, name: str, *, required: bool) -> TokenPrice:
+    entry = parent.nested(name)
+    if entry is None:
+        if required:
+            parent.refuse(name, "is missing: write {input: …, output: …} in CNY per 1M tokens")
+        return TokenPrice(0, 0, 0, 0)
+    input_nano = entry.parsed("input", catalog_rules.price_nano, 0, required=True)
+    output_nano = entry.parsed("output", catalog_rules.price_nano, 0, required=True)
+    cached_input_nano = entry.parsed("cached_input", catalog_rules.price_nano, input_nano)
+    entry.finish()
+    return TokenPrice(0, input_nano, cached_input_nano, output_nano)
+
+
+def _group(entry: Reader) -> GroupEntry:
+    name = entry.parsed("name", checked_name, "", required=True)
+    multiplier_ppm = entry.parsed("multiplier", parse_multiplier, PPM)
+    models = entry.texts("models")
+    entry.finish()
+    return GroupEntry(entry.line, entry.path, name, multiplier_ppm, models)
+
+
+def _user(entry: Reader) -> UserEntry:
+    phone = entry.parsed("phone", account_rules.canonical_phone, "", required=True)
+
+    def password(text: str) -> str:
+        account_rules.check_password(text, Role.USER, phone)
+        return text
+
+    user = UserEntry(
+        entry.line,
+        entry.path,
+        phone,
+        entry.parsed("password", password, None),
+        entry.parsed("credit", opening_amount_nano, None),
+    )
+    entry.finish()
+    return user
+
+
+def _token(entry: Reader) -> TokenEntry:
+    def secret(text: str) -> str:
+        token_rules.check_secret(text)
+        return text
+
+    token = TokenEntry(
+        entry.line,
+        entry.path,
+        phone=entry.parsed("user", account_rules.canonical_phone, "", required=True),
+        name=entry.parsed("name", checked_name, "", required=True),
+        secret=entry.parsed("secret", secret, None),
+        group=entry.parsed("group", checked_name, DEFAULT_NAME),
+        models=entry.texts("models"),
+        ips=entry.parsed_texts("ips", token_rules.canonical_ips, ()),
+        expires_at=entry.parsed("expires", token_rules.parse_expiry, NEVER),
+        limit_nano=entry.parsed("limit", token_rules.limit_nano, None),
+    )
+    entry.finish()
+    return token
+
+
+def _vendor_type(text: str) -> str:
+    pool_rules.check_type(text)
+    return text
+
+
+def _refuse_twice(
+    entries: Iterable[VendorEntry | ModelEntry | GroupEntry | UserEntry | TokenEntry],
+    name_of: Callable[..., object],
+    problems: list[Problem],
+) -> None:
+    seen: dict[object, int] = {}
+    for entry in entries:
+        name = name_of(entry)
+        if name in seen and name not in ("", ("", "")):
+            problems.append(
+                Problem(entry.line, entry.path, f"the same as in line {seen[name]}: {name}")
+            )
+        seen.setdefault(name, entry.line)

@@ -1,0 +1,301 @@
+"""Making an installation what the file says, in one transaction.
+
+Every object is found by its name and made, changed or left alone. A dry run does the
+very same and takes it back before it is committed: so it finds every conflict, and
+writes nothing. Passwords are hashed before the transaction begins, because a hash takes
+longer than everything else together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from aipool.accounts import service as accounts
+from aipool.accounts.passwords import hash_password, password_matches
+from aipool.accounts.types import User
+from aipool.api_tokens import service as api_tokens
+from aipool.api_tokens.types import TokenTerms
+from aipool.apply.credit import book_opening_credit
+from aipool.apply.document import (
+    Document,
+    GroupEntry,
+    ModelEntry,
+    TokenEntry,
+    UserEntry,
+    VendorEntry,
+)
+from aipool.apply.nodes import ApplyRefused, Problem
+from aipool.audit.types import Act
+from aipool.catalog import service as catalog
+from aipool.catalog.types import ModelTerms, Route
+from aipool.groups import service as groups
+from aipool.groups.types import DEFAULT_NAME
+from aipool.kit.db import Changes, Database, Transaction
+from aipool.kit.errors import BusinessError, Invalid
+from aipool.kit.money import format_cny, format_multiplier
+from aipool.kit.outbound import Vet
+from aipool.kit.sealing import Keyring
+from aipool.ledger.service import open_wallet
+from aipool.pool import rules as pool_rules
+from aipool.pool import service as pool
+from aipool.pool.types import KeyTerms
+
+
+class Verb(StrEnum):
+    """What happened to an object."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+
+
+class Step(NamedTuple):
+    """One object of the file and what became of it. details: what changed, in words."""
+
+    verb: Verb
+    kind: str
+    name: str
+    details: tuple[str, ...] = ()
+
+
+class NewToken(NamedTuple):
+    """A token whose secret was made here, to be shown this once."""
+
+    phone: str
+    name: str
+    secret: str
+
+
+@dataclass(slots=True)
+class Applied:
+    """What was done, or would be. revision 0 = the workers need to know nothing."""
+
+    steps: list[Step] = field(default_factory=list)
+    new_tokens: list[NewToken] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The installation's own secrets, as the use cases need them."""
+
+    keyring: Keyring
+    pepper: bytes
+
+
+class _TakeBack(Exception):
+    """Ends a dry run's transaction without a commit."""
+
+
+def carry_out(
+    database: Database, document: Document, act: Act, secrets: Secrets, vet: Vet, *, dry_run: bool
+) -> Applied:
+    """Makes it so, or (dry_run) shows what would be done and writes nothing.
+
+    Raises ApplyRefused, with the line, for what conflicts with what is there.
+    """
+    hashes = _password_hashes(database, document)
+    applied = Applied()
+    try:
+        with database.write() as tx:
+            run = _Run(tx, act, secrets, vet, hashes, applied)
+            run.everything(document)
+            if dry_run:
+                raise _TakeBack
+    except _TakeBack:
+        return applied
+    applied.changes, applied.revision = tx.changes, tx.revision
+    return applied
+
+
+def _password_hashes(database: Database, document: Document) -> dict[str, str]:
+    """By phone: the hash to store, for the passwords that are not the stored ones."""
+    stored: dict[str, str] = {}
+    with database.read() as connection:
+        for entry in document.users:
+            if entry.password is not None:
+                user = accounts.find_user(connection, entry.phone)
+                if user is not None:
+                    stored[entry.phone] = accounts.password_hash_of(connection, user)
+    return {
+        entry.phone: hash_password(entry.password)
+        for entry in document.users
+        if entry.password is not None
+        and not (entry.phone in stored and password_matches(stored[entry.phone], entry.password))
+    }
+
+
+@dataclass(slots=True)
+class _Run:
+    tx: Transaction
+    act: Act
+    secrets: Secrets
+    vet: Vet
+    hashes: Mapping[str, str]
+    applied: Applied
+
+    def everything(self, document: Document) -> None:
+        """In the order in which the parts name each other."""
+        for vendor in document.vendors:
+            with _at(vendor.line, vendor.path):
+                self.vendor(vendor)
+        for model in document.models:
+            with _at(model.line, model.path):
+                self.model(model)
+        for group in document.groups:
+            with _at(group.line, group.path):
+                self.group(group)
+        for user in document.users:
+            with _at(user.line, user.path):
+                self.user(user)
+        for token in document.tokens:
+            with _at(token.line, token.path):
+                self.token(token)
+
+    def vendor(self, entry: VendorEntry) -> None:
+        vendor, change = pool.put_vendor(
+            self.tx,
+            self.act,
+            self.vet,
+            name=entry.name,
+            vendor_type=entry.type,
+            base_url=entry.base_url,
+            reentered=[key.name for key in entry.keys],
+        )
+        if change == "created":
+            self.note(Verb.CREATED, "vendor", entry.name)
+        else:
+            self.note_change("vendor", entry.name, (change,) if change else ())
+
+        keys = entry.keys
+        if not keys and not pool.list_keys(self.tx.connection, vendor):
+            if pool_rules.needs_secret(entry.type):
+                raise Invalid("keys_missing", "a new vendor needs at least one key", field="keys")
+            keys = (KeyTerms(pool_rules.next_key_name(()), ""),)
+        for key in keys:
+            _, changed = pool.put_key(self.tx, self.act, self.secrets.keyring, vendor, key)
+            self.note_made_or_changed("key", f"{entry.name}/{key.name}", changed)
+        if keys:
+            names = [key.name for key in keys]
+            moved = pool.order_keys(self.tx, self.act, vendor, names)
+            other_default = pool.set_default_key(self.tx, self.act, vendor, names[0])
+            if moved or other_default:
+                self.note(Verb.CHANGED, "order of keys", entry.name, (", ".join(names),))
+
+    def model(self, entry: ModelEntry) -> None:
+        routes = []
+        for route in entry.routes:
+            with _at(route.line, route.path):
+                vendor = pool.get_vendor(self.tx.connection, route.vendor)
+            routes.append(Route(vendor.id, route.upstream_model, route.cost))
+        terms = ModelTerms(
+            entry.name,
+            entry.kind,
+            entry.context_tokens,
+            entry.max_output_tokens,
+            entry.price,
+            tuple(routes),
+        )
+        made, changed = catalog.put_model(self.tx, self.act, terms)
+        self.note_made_or_changed("model", entry.name, None if made else changed)
+
+    def group(self, entry: GroupEntry) -> None:
+        if entry.models is not None:
+            catalog.check_names(self.tx.connection, entry.models)
+        before = groups.find_group(self.tx.connection, entry.name)
+        group, changed = groups.put_group(
+            self.tx,
+            self.act,
+            name=entry.name,
+            multiplier_ppm=entry.multiplier_ppm,
+            models=entry.models,
+        )
+        if before is None:
+            self.note(Verb.CREATED, "group", entry.name)
+            return
+        details = []
+        if before.multiplier_ppm != group.multiplier_ppm:
+            old, new = before.multiplier_ppm, group.multiplier_ppm
+            details.append(f"multiplier {format_multiplier(old)} -> {format_multiplier(new)}")
+        if before.models != group.models:
+            details.append("models")
+        self.note_change("group", entry.name, tuple(details) if changed else ())
+
+    def user(self, entry: UserEntry) -> None:
+        user = accounts.find_user(self.tx.connection, entry.phone)
+        password_hash = self.hashes.get(entry.phone)
+        if user is None:
+            if password_hash is None:
+                raise Invalid("password_missing", "a new user needs a password", field="password")
+            user = accounts.create_user(
+                self.tx, self.act, phone=entry.phone, password_hash=password_hash
+            )
+            open_wallet(self.tx, user.id)
+            self.note(Verb.CREATED, "user", entry.phone)
+        elif password_hash is not None:
+            accounts.set_password(self.tx, self.act, user, password_hash=password_hash)
+            self.note(Verb.CHANGED, "user", entry.phone, ("password",))
+        else:
+            self.note(Verb.UNCHANGED, "user", entry.phone)
+        if entry.credit_nano is not None:
+            self.opening_credit(user, entry.credit_nano)
+
+    def opening_credit(self, user: User, amount_nano: int) -> None:
+        booked = book_opening_credit(self.tx, self.act, user, amount_nano)
+        amount = f"{format_cny(amount_nano)} CNY"
+        verb = Verb.CREATED if booked else Verb.UNCHANGED
+        self.note(verb, "opening credit", user.phone, (amount,) if booked else ())
+
+    def token(self, entry: TokenEntry) -> None:
+        user = accounts.get_user(self.tx.connection, entry.phone)
+        if entry.models is not None:
+            catalog.check_names(self.tx.connection, entry.models)
+        if entry.group == DEFAULT_NAME:
+            group = groups.default_group(self.tx, self.act)
+        else:
+            group = groups.get_group(self.tx.connection, entry.group)
+        terms = TokenTerms(
+            entry.name, group.id, entry.models, entry.ips, entry.expires_at, entry.limit_nano
+        )
+        name = f"{entry.phone}/{entry.name}"
+        pepper = self.secrets.pepper
+        token = api_tokens.find_token(self.tx.connection, user, entry.name)
+        if token is None:
+            _, secret = api_tokens.create_token(
+                self.tx, self.act, pepper, user, terms, secret=entry.secret
+            )
+            self.note(Verb.CREATED, "token", name)
+            if entry.secret is None:
+                self.applied.new_tokens.append(NewToken(entry.phone, entry.name, secret))
+            return
+        changed = api_tokens.change_token(
+            self.tx, self.act, pepper, token, terms, secret=entry.secret
+        )
+        self.note_change("token", name, changed)
+
+    def note(self, verb: Verb, kind: str, name: str, details: tuple[str, ...] = ()) -> None:
+        self.applied.steps.append(Step(verb, kind, name, details))
+
+    def note_change(self, kind: str, name: str, changed: tuple[str, ...]) -> None:
+        self.note(Verb.CHANGED if changed else Verb.UNCHANGED, kind, name, changed)
+
+    def note_made_or_changed(self, kind: str, name: str, changed: tuple[str, ...] | None) -> None:
+        if changed is None:
+            self.note(Verb.CREATED, kind, name)
+        else:
+            self.note_change(kind, name, changed)
+
+
+@contextmanager
+def _at(line: int, path: str) -> Iterator[None]:
+    """Gives a refusal of a use case the place in the file that asked for it."""
+    try:
+        yield
+    except BusinessError as error:
+        inner = f"{path}.{error.field}" if error.field else path
+        raise ApplyRefused([Problem(line, inner, error.message)]) from error

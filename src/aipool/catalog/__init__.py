@@ -1,0 +1,1 @@
+"""What is sold: models, their prices, and the routes that serve them."""

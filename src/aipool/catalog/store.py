@@ -1,0 +1,175 @@
+"""The statements of the catalogue, one function each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from aipool.catalog.tables import models, prices, routes
+from aipool.catalog.types import Kind, Model, ModelId, ModelTerms, Route
+from aipool.rating.types import TokenPrice
+
+_KINDS = {kind.value: kind for kind in Kind}
+
+
+def insert_price(connection: Connection, price: TokenPrice, *, at_ms: int) -> TokenPrice:
+    """A new version of a price, with its id."""
+    price_id = connection.execute(
+        sa.insert(prices)
+        .values(
+            input_nano=price.input_nano,
+            cached_input_nano=price.cached_input_nano,
+            output_nano=price.output_nano,
+            created_at_ms=at_ms,
+        )
+        .returning(prices.c.id)
+    ).scalar_one()
+    return TokenPrice(price_id, price.input_nano, price.cached_input_nano, price.output_nano)
+
+
+def insert_model(connection: Connection, terms: ModelTerms, *, price_id: int, at_ms: int) -> int:
+    """A new, enabled model; its routes are written apart. Gives its id."""
+    return int(
+        connection.execute(
+            sa.insert(models)
+            .values(
+                name=terms.name,
+                kind=terms.kind,
+                context_tokens=terms.context_tokens,
+                max_output_tokens=terms.max_output_tokens,
+                enabled=True,
+                price_id=price_id,
+                created_at_ms=at_ms,
+            )
+            .returning(models.c.id)
+        ).scalar_one()
+    )
+
+
+def update_model(
+    connection: Connection, model_id: int, terms: ModelTerms, *, price_id: int
+) -> None:
+    """Other terms from now on."""
+    connection.execute(
+        sa.update(models)
+        .where(models.c.id == model_id)
+        .values(
+            kind=terms.kind,
+            context_tokens=terms.context_tokens,
+            max_output_tokens=terms.max_output_tokens,
+            price_id=price_id,
+        )
+    )
+
+
+def update_enabled(connection: Connection, model_id: int, *, enabled: bool) -> None:
+    """On sale or not, from now on."""
+    connection.execute(sa.update(models).where(models.c.id == model_id).values(enabled=enabled))
+
+
+def replace_routes(connection: Connection, model_id: int, wanted: tuple[Route, ...]) -> None:
+    """These routes in this order, and no others. Their costs are stored versions."""
+    connection.execute(sa.delete(routes).where(routes.c.model_id == model_id))
+    if wanted:
+        connection.execute(
+            sa.insert(routes),
+            [
+                {
+                    "model_id": model_id,
+                    "position": position,
+                    "vendor_id": route.vendor_id,
+                    "upstream_model": route.upstream_model,
+                    "cost_price_id": route.cost.id,
+                    "groups": list(route.groups),
+                }
+                for position, route in enumerate(wanted)
+            ],
+        )
+
+
+def model_by_name(connection: Connection, name: str) -> Model | None:
+    """The model of this name, with price and routes."""
+    found = list_models(connection, name=name)
+    return found[0] if found else None
+
+
+def list_models(connection: Connection, *, name: str | None = None) -> list[Model]:
+    """Every model (or the one of this name) in the order they were made, whole.
+
+    Three plain statements and no joins, because with 2,000 models this is most of the
+    time of every publication; and each version of a price is one object.
+    """
+    model_query = sa.select(
+        models.c.id,
+        models.c.name,
+        models.c.kind,
+        models.c.context_tokens,
+        models.c.max_output_tokens,
+        models.c.enabled,
+        models.c.created_at_ms,
+        models.c.price_id,
+    ).order_by(models.c.id)
+    route_query = sa.select(
+        routes.c.model_id,
+        routes.c.vendor_id,
+        routes.c.upstream_model,
+        routes.c.cost_price_id,
+        # As text: nearly every route is open to all groups and needs no decoding.
+        sa.type_coerce(routes.c.groups, sa.Text),
+    ).order_by(routes.c.model_id, routes.c.position)
+    if name is not None:
+        model_query = model_query.where(models.c.name == name)
+        id_query = sa.select(models.c.id).where(models.c.name == name).scalar_subquery()
+        route_query = route_query.where(routes.c.model_id == id_query)
+    model_rows = connection.execute(model_query).all()
+    route_rows = connection.execute(route_query).all()
+
+    price_of = _prices_in_force(connection, whole=name is None, rows=(model_rows, route_rows))
+    routes_of: defaultdict[int, list[Route]] = defaultdict(list)
+    for model_id, vendor_id, upstream_model, cost_id, groups in route_rows:
+        limited_to = () if groups == "[]" else tuple(msgspec.json.decode(groups))
+        route = Route(vendor_id, upstream_model, price_of[cost_id], limited_to)
+        routes_of[model_id].append(route)
+    return [_model(row, price_of, routes_of) for row in model_rows]
+
+
+def _prices_in_force(
+    connection: Connection, *, whole: bool, rows: tuple[Sequence[Any], Sequence[Any]]
+) -> dict[int, TokenPrice]:
+    """By id, the versions that these models and routes point at."""
+    query = sa.select(
+        prices.c.id, prices.c.input_nano, prices.c.cached_input_nano, prices.c.output_nano
+    )
+    if whole:
+        in_force = sa.union(sa.select(models.c.price_id), sa.select(routes.c.cost_price_id))
+        query = query.where(prices.c.id.in_(in_force))
+    else:
+        model_rows, route_rows = rows
+        ids = {row.price_id for row in model_rows} | {row.cost_price_id for row in route_rows}
+        query = query.where(prices.c.id.in_(sorted(ids)))
+    return {row[0]: TokenPrice(*row) for row in connection.execute(query).all()}
+
+
+def model_names(connection: Connection) -> set[str]:
+    """The names of all models, enabled or not."""
+    return set(connection.execute(sa.select(models.c.name)).scalars())
+
+
+def _model(row: Any, price_of: dict[int, TokenPrice], routes_of: dict[int, list[Route]]) -> Model:
+    model_id, name, kind, context_tokens, max_output_tokens, enabled, created_at_ms, price_id = row
+    return Model(
+        ModelId(model_id),
+        name,
+        _KINDS[kind],
+        context_tokens,
+        max_output_tokens,
+        enabled,
+        created_at_ms,
+        price_of[price_id],
+        tuple(routes_of.get(model_id, ())),
+    )

@@ -1,0 +1,53 @@
+"""Tables of the catalogue.
+
+A price is a version: its row never changes, so a call that names it can be rated again
+at any time. A model or a route points at the version in force.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from aipool.kit.db import Int64, append_only, metadata
+from aipool.kit.money import PRICE_NANO_MAX
+
+prices = append_only(
+    sa.Table(
+        "prices",
+        metadata,
+        sa.Column("id", Int64, primary_key=True),
+        sa.Column("input_nano", Int64, nullable=False),
+        sa.Column("cached_input_nano", Int64, nullable=False),
+        sa.Column("output_nano", Int64, nullable=False),
+        sa.Column("created_at_ms", Int64, nullable=False),
+        *(
+            sa.CheckConstraint(f"{unit}_nano BETWEEN 0 AND {PRICE_NANO_MAX}", name=f"{unit}_nano")
+            for unit in ("input", "cached_input", "output")
+        ),
+    )
+)
+
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("id", Int64, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("context_tokens", Int64, nullable=False),
+    sa.Column("max_output_tokens", Int64, nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("price_id", Int64, sa.ForeignKey("prices.id"), nullable=False),
+    sa.Column("created_at_ms", Int64, nullable=False),
+)
+
+routes = sa.Table(
+    "routes",
+    metadata,
+    sa.Column("model_id", Int64, sa.ForeignKey("models.id"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    # The vendors belong to a slice above this one, so they are named, not imported.
+    sa.Column("vendor_id", Int64, sa.ForeignKey("vendors.id"), nullable=False),
+    sa.Column("upstream_model", sa.Text, nullable=False),
+    sa.Column("cost_price_id", Int64, sa.ForeignKey("prices.id"), nullable=False),
+    sa.Column("groups", sa.JSON, nullable=False),
+)

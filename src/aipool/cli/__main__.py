@@ -1,0 +1,5 @@
+"""`python -m aipool.cli` is `aipool`."""
+
+from aipool.cli import main
+
+main()

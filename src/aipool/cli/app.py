@@ -1,0 +1,126 @@
+"""The commands, and how a refusal becomes one line and an exit status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from aipool.cli import apply, books, calls, catalog, pool, serve, tokens, users
+from aipool.cli.output import say
+
+
+class _Group(TyperGroup):
+    """Turns what an operator can put right into one line; everything else is our mistake
+    and keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if not _is_refusal(error):
+                raise
+            say(f"aipool: {error}")
+            raise typer.Exit(1) from None
+
+
+def _is_refusal(error: Exception) -> bool:
+    # Loaded only now: a command that succeeds needs none of them here.
+    from aipool.apply.nodes import ApplyRefused
+    from aipool.config import BadSetting
+    from aipool.installation import InstallationError
+    from aipool.kit.db import DatabaseBusy, DatabaseUnusable
+    from aipool.kit.errors import BusinessError
+    from aipool.kit.money import MoneyError
+    from aipool.kit.sealing import Unsealable
+    from aipool.kit.secret_files import BadSecret
+    from aipool.migrate import MigrationRefused
+
+    return isinstance(
+        error,
+        ApplyRefused
+        | BadSecret
+        | BadSetting
+        | BusinessError
+        | DatabaseBusy
+        | DatabaseUnusable
+        | InstallationError
+        | MigrationRefused
+        | MoneyError
+        | PermissionError
+        | Unsealable,
+    )
+
+
+def _part(help_text: str) -> typer.Typer:
+    return typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="AI-POOL: a self-hosted AI gateway with prepaid tokens.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+app.command("serve")(serve.serve)
+app.command("apply")(apply.apply)
+app.command("migrate")(serve.migrate)
+app.command("doctor")(serve.doctor)
+app.command("version")(serve.version)
+
+ledger = _part("The books.")
+ledger.command("verify")(books.verify)
+app.add_typer(ledger, name="ledger")
+
+user = _part("People with an account.")
+user.command("list")(users.list_users)
+user.command("create")(users.create)
+# A negative amount looks like an option.
+user.command("adjust", context_settings={"ignore_unknown_options": True})(users.adjust)
+user.command("set-password")(users.set_password)
+user.command("disable")(users.disable)
+user.command("enable")(users.enable)
+app.add_typer(user, name="user")
+
+token = _part("API tokens: what customers call with.")
+token.command("list")(tokens.list_tokens)
+token.command("create")(tokens.create)
+token.command("disable")(tokens.disable)
+token.command("enable")(tokens.enable)
+token.command("delete")(tokens.delete)
+app.add_typer(token, name="token")
+
+vendor = _part("Vendors of AI.")
+vendor.command("list")(pool.list_vendors)
+vendor.command("create")(pool.create_vendor)
+app.add_typer(vendor, name="vendor")
+
+key = _part("Upstream keys: what vendors are called with.")
+key.command("list")(pool.list_keys)
+key.command("create")(pool.create_key)
+key.command("disable")(pool.disable_key)
+key.command("enable")(pool.enable_key)
+key.command("delete")(pool.delete_key)
+key.command("move")(pool.move_key)
+app.add_typer(key, name="key")
+
+model = _part("Models on sale.")
+model.command("list")(catalog.list_models)
+model.command("create")(catalog.create_model)
+model.command("disable")(catalog.disable_model)
+model.command("enable")(catalog.enable_model)
+app.add_typer(model, name="model")
+
+group = _part("Pricing groups.")
+group.command("list")(catalog.list_groups)
+group.command("create")(catalog.create_group)
+app.add_typer(group, name="group")
+
+call = _part("The log of calls.")
+call.command("list")(calls.list_calls)
+call.command("show")(calls.show)
+app.add_typer(call, name="call")

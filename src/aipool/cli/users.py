@@ -1,0 +1,157 @@
+"""aipool user …"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aipool.cli.options import DataDir, Output, OutputOption, PasswordStdin, Phone
+from aipool.cli.output import show_record, show_rows
+
+COLUMNS = ("id", "phone", "role", "status", "balance", "created")
+
+
+def list_users(
+    after: Annotated[int, typer.Option(help="Only ids above this one.")] = 0,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=10_000)] = 1000,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = None,
+) -> None:
+    """Lists users with their balance in CNY."""
+    from aipool.accounts import service as accounts
+    from aipool.cli.session import open_session
+    from aipool.kit.clock import iso_ms
+    from aipool.kit.money import format_cny
+    from aipool.ledger.service import wallet_balance
+
+    with open_session(data_dir) as session, session.read() as connection:
+        rows = []
+        for user in accounts.list_users(connection, after_id=after, limit=limit):
+            wallet = wallet_balance(connection, user.id)
+            rows.append(
+                {
+                    "id": user.id,
+                    "phone": user.phone,
+                    "role": user.role.value,
+                    "status": user.status.value,
+                    "balance": format_cny(wallet.balance_nano if wallet else 0),
+                    "created": iso_ms(user.created_at_ms),
+                }
+            )
+    show_rows(rows, output, COLUMNS)
+
+
+def create(
+    phone: Phone,
+    credit: Annotated[str | None, typer.Option(help="Opening credit in CNY.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="Make an administrator.")] = False,
+    password_stdin: PasswordStdin = False,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = None,
+) -> None:
+    """Creates a user."""
+    from aipool.accounts import rules
+    from aipool.accounts import service as accounts
+    from aipool.accounts.passwords import hash_password
+    from aipool.accounts.types import Role
+    from aipool.apply.credit import book_opening_credit, opening_amount_nano
+    from aipool.cli.session import open_session, secret_from
+    from aipool.kit.money import format_cny
+    from aipool.ledger.service import open_wallet
+
+    number = rules.canonical_phone(phone)
+    credit_nano = opening_amount_nano(credit) if credit is not None else 0
+    role = Role.ADMIN if admin else Role.USER
+    password = secret_from(from_stdin=password_stdin, prompt="password")
+    rules.check_password(password, role, number)
+    password_hash = hash_password(password)
+    with open_session(data_dir, make=True) as session, session.change() as tx:
+        user = accounts.create_user(
+            tx, session.act, phone=number, password_hash=password_hash, role=role
+        )
+        open_wallet(tx, user.id)
+        if credit_nano:
+            book_opening_credit(tx, session.act, user, credit_nano)
+    record = {"id": user.id, "phone": user.phone, "balance": format_cny(credit_nano)}
+    show_record(record, output)
+
+
+def adjust(
+    phone: Phone,
+    amount: Annotated[str, typer.Argument(help="CNY to add; negative takes away.")],
+    reason: Annotated[str, typer.Option(help="Why; stands in the user's balance flow.")],
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = None,
+) -> None:
+    """Corrects a user's balance. Only money that no running call holds can be taken away."""
+    from aipool.accounts import service as accounts
+    from aipool.audit.service import record as note
+    from aipool.cli.session import open_session
+    from aipool.kit.errors import Conflict
+    from aipool.kit.ids import RequestIds
+    from aipool.kit.money import format_cny, parse_cny
+    from aipool.ledger.service import adjust_wallet
+    from aipool.ledger.types import Refused
+
+    amount_nano = parse_cny(amount)
+    with open_session(data_dir) as session, session.change() as tx:
+        user = accounts.get_user(tx.connection, phone)
+        act = session.act
+        answer = adjust_wallet(
+            tx,
+            user_id=user.id,
+            amount_nano=amount_nano,
+            idem_key=f"adjust:{RequestIds().new(act.at_ms)}",
+            ref=reason,
+            actor=act.actor,
+            at_ms=act.at_ms,
+        )
+        if isinstance(answer, Refused):
+            free = f"; {format_cny(answer.free_nano)} CNY can be" if answer.free_nano else ""
+            raise Conflict(
+                "adjustment_refused", f"{amount} CNY cannot be moved ({answer.reason}){free}"
+            )
+        change = {"amount": format_cny(amount_nano), "reason": reason}
+        note(tx, act, "user.adjust", accounts.target(user), after=change)
+    show_record({"phone": user.phone, "balance": format_cny(answer.wallet_balance_nano)}, output)
+
+
+def set_password(
+    phone: Phone, password_stdin: PasswordStdin = False, data_dir: DataDir = None
+) -> None:
+    """Gives a user another password."""
+    from aipool.accounts import rules
+    from aipool.accounts import service as accounts
+    from aipool.accounts.passwords import hash_password
+    from aipool.cli.session import open_session, secret_from
+
+    with open_session(data_dir) as session:
+        with session.read() as connection:
+            user = accounts.get_user(connection, phone)
+        password = secret_from(from_stdin=password_stdin, prompt="new password")
+        rules.check_password(password, user.role, user.phone)
+        password_hash = hash_password(password)
+        with session.change() as tx:
+            accounts.set_password(tx, session.act, user, password_hash=password_hash)
+
+
+def disable(phone: Phone, data_dir: DataDir = None) -> None:
+    """Disables an account and all its tokens. Its money stays."""
+    _set_status(phone, data_dir, enabled=False)
+
+
+def enable(phone: Phone, data_dir: DataDir = None) -> None:
+    """Enables an account again."""
+    _set_status(phone, data_dir, enabled=True)
+
+
+def _set_status(phone: str, data_dir: DataDir, *, enabled: bool) -> None:
+    from aipool.accounts import service as accounts
+    from aipool.accounts.types import Status
+    from aipool.cli.session import open_session
+
+    with open_session(data_dir) as session, session.change() as tx:
+        user = accounts.get_user(tx.connection, phone)
+        status = Status.ACTIVE if enabled else Status.DISABLED
+        accounts.set_status(tx, session.act, user, status)

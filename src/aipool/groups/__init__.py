@@ -1,0 +1,1 @@
+"""Pricing groups: at which multiple of the list price, and which models."""
