@@ -1,0 +1,431 @@
+"""What a kill costs: kill -9 of every kind of process, under load, with the vendor as witness.
+
+A worker is killed while its calls are in a phase that the load is made for:
+
+    held                 the vendor has the request and has sent nothing
+    headers received     the vendor has begun its answer, the client has nothing of it
+    mid-stream           tokens are being relayed
+    settled-not-shipped  answered and in the journal; the ledger process is stopped meanwhile, so
+                         that nothing of it is in the books
+
+The ledger process and the control process are killed under a mixture of all. Once the ledger
+process is stopped for longer than calls wait for it, and then killed. What each call was charged
+is then held against what its client got and what the vendor would bill (benchmarks.witness).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from benchmarks.caller import address_of, ask_once, chat
+from benchmarks.platform import PASSWORD, Platform
+from benchmarks.witness import Kill, LookedUp, Made, Price, Verdict, compare, now
+from tests.fakes.process import FakeVendorProcess
+
+#: Not a whole number of nano-yuan a token, so that every charge is a rounded one.
+PRICE: Final = {"input": "2.100007", "output": "8.400011"}
+PRICE_NANO: Final = Price(2_100_007_000, 8_400_011_000)
+
+CALLERS: Final = 24
+#: Besides them, clients whose calls are always short ones, so that something ends at any moment.
+QUICK_CALLERS: Final = 8
+QUICK_PAUSE_SECONDS: Final = 0.02
+CALL_SECONDS_MAX: Final = 20.0
+RESTART_SECONDS_MAX: Final = 1.0
+RECOVERY_SECONDS_MAX: Final = 2.0
+HOLDS_SECONDS_MAX: Final = 5.0
+#: Connections opened at once after a worker's death: with two workers, the odds that none of
+#: them waits for its successor are one in 4096.
+WAITING_CONNECTIONS: Final = 12
+#: Below the 5 s after which the supervisor ends a silent process, above the 3 s a call waits.
+LONG_STOP_SECONDS: Final = 3.8
+
+#: Behaviours of the fake vendor, each with whether it is asked for as a stream.
+Wish = tuple[dict[str, Any], bool]
+_QUICK: Final[list[Wish]] = [({"events": 5}, False), ({"events": 12}, True)]
+_PHASES: Final[dict[str, list[Wish]]] = {
+    "held": [({"delay": 0.8}, False), ({"delay": 0.8, "events": 6}, True)],
+    "headers received": [
+        ({"dribble": {"bytes": 100, "seconds": 0.15}}, False),
+        ({"events": 3, "interval": 0.5}, True),
+    ],
+    "mid-stream": [
+        ({"events": 400, "interval": 0.005}, True),
+        ({"events": 30, "interval": 0.05}, True),
+    ],
+    "settled-not-shipped": _QUICK,
+}
+_MIXTURE: Final = [*_QUICK, *_QUICK, *(wish for wishes in _PHASES.values() for wish in wishes)]
+
+_UNKNOWN_USER: Final = "+86138001390{:02}"
+_UNKNOWN_TOKEN: Final = "sk-unknown-{:02}-" + "u" * 36
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of it. workers: kills for each of the four phases."""
+
+    workers: int = 5
+    ledger: int = 5
+    control: int = 5
+    callers: int = CALLERS
+    seed: int = 1
+
+
+@dataclass
+class Report:
+    """What came of it."""
+
+    kills: list[Kill] = field(default_factory=list)
+    started_seconds: dict[str, list[float]] = field(default_factory=dict)
+    """From a death to the successor's start."""
+    serving_seconds: dict[str, list[float]] = field(default_factory=dict)
+    """From a death until whoever waits for that process is served."""
+    recovery_seconds: list[float] = field(default_factory=list)
+    unshipped: list[int] = field(default_factory=list)
+    unavailable: int = 0
+    problems: list[str] = field(default_factory=list)
+    verdict: Verdict = field(default_factory=Verdict)
+
+
+class Load:
+    """Clients that call again and again, each call from an address of its own."""
+
+    def __init__(self, platform: Platform, callers: int, chance: random.Random) -> None:
+        self.calls: list[Made] = []
+        self.wishes: list[Wish] = _QUICK
+        self._platform = platform
+        self._chance = chance
+        self._running = True
+        self._count = callers
+        self._callers: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to call."""
+        again = [self._call_again() for _ in range(self._count)]
+        again += [self._call_quickly() for _ in range(QUICK_CALLERS)]
+        self._callers = [asyncio.create_task(caller) for caller in again]
+
+    async def stop(self) -> None:
+        """Let the calls that are under way end."""
+        self._running = False
+        await asyncio.gather(*self._callers)
+
+    async def call(self, token: str, wish: Wish | None = None) -> Made:
+        """One call, recorded; raises nothing."""
+        number = len(self.calls)
+        wishes, stream = wish or self._chance.choice(self.wishes)
+        pace = 1 / wishes["interval"] if "interval" in wishes else 1000.0
+        marker = f"call-{number:06}"
+        made = Made(marker, address_of(number), stream, now(), pace)
+        self.calls.append(made)
+        body = chat(self._platform.model, wishes, marker, 1000, stream=stream)
+        # An answer that never ends stays what it is, not whole, and is found when it is judged.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CALL_SECONDS_MAX):
+                await ask_once(
+                    self._platform.port, token, body, address=made.address, answer=made.answer
+                )
+        made.ended = now()
+        return made
+
+    async def _call_again(self) -> None:
+        while self._running:
+            made = await self.call(self._platform.token)
+            if not made.answer.whole:
+                await asyncio.sleep(0.02)
+
+    async def _call_quickly(self) -> None:
+        while self._running:
+            await self.call(self._platform.token, self._chance.choice(_QUICK))
+            await asyncio.sleep(QUICK_PAUSE_SECONDS)
+
+
+class Storm:
+    """The kills, one after the other."""
+
+    def __init__(self, platform: Platform, plan: Plan, report: Report) -> None:
+        self._platform = platform
+        self._plan = plan
+        self._report = report
+        self._chance = random.Random(plan.seed)
+        self._load = Load(platform, plan.callers, self._chance)
+        self._books = LookedUp(platform.database_path)
+        self._unknown = 0
+        self._watching: list[asyncio.Task[None]] = []
+
+    async def run(self) -> list[Made]:
+        """Everything the plan says; the calls that were made."""
+        steps: list[Callable[[], Any]] = []
+        for aim in _PHASES:
+            steps += [lambda aim=aim, turn=turn: self._kill_worker(aim, turn)  # type: ignore[misc]
+                      for turn in range(self._plan.workers)]
+        for turn in range(self._plan.ledger):
+            steps.append(lambda turn=turn: self._kill_ledger(long=turn == 0))  # type: ignore[misc]
+        steps += [self._kill_control] * self._plan.control
+        self._chance.shuffle(steps)
+        self._load.start()
+        await asyncio.sleep(0.5)
+        for step in steps:
+            await step()
+        await self._load.stop()
+        await asyncio.gather(*self._watching)
+        await self._all_settled()
+        self._books.close()
+        return self._load.calls
+
+    # --- a worker ---------------------------------------------------------------------------
+
+    async def _kill_worker(self, aim: str, turn: int) -> None:
+        self._load.wishes = [*_PHASES[aim], *_PHASES[aim], self._chance.choice(_QUICK)]
+        await asyncio.sleep(self._chance.uniform(0.8, 1.3))
+        workers = await self._all_workers()
+        pid = workers[turn % len(workers)]
+        epoch = self._books.epoch_of(pid)
+        stopped = None
+        if aim == "settled-not-shipped":
+            stopped = self._platform.process.ledger()
+            os.kill(stopped, signal.SIGSTOP)
+            await asyncio.sleep(self._chance.uniform(0.1, 0.4))
+        kill = self._kill(pid, "worker", aim, epoch & 0xFF_FFFF_FFFF)
+        waiting = asyncio.create_task(self._wait_for_workers())
+        if stopped is not None:
+            self._count_unshipped(kill)
+            os.kill(stopped, signal.SIGCONT)
+        over = await _until(lambda: self._books.is_over(epoch), HOLDS_SECONDS_MAX)
+        if over is None:
+            self._problem(f"the epoch of a worker killed {aim} is still open after 5 s")
+        else:
+            self._report.recovery_seconds.append(over)
+        self._serves_again("worker", await waiting)
+
+    def _count_unshipped(self, kill: Kill) -> None:
+        """Answers that arrived whole and are not in the books at this moment."""
+        recorded = {row.rid for row in self._books.calls()}
+        answered = [made.answer for made in self._load.calls[-2000:] if made.answer.whole]
+        unshipped = [
+            answer
+            for answer in answered
+            if answer.epoch_bits == kill.epoch_bits
+            and answer.status == 200
+            and answer.rid not in recorded
+        ]
+        self._report.unshipped.append(len(unshipped))
+
+    async def _wait_for_workers(self) -> float:
+        """The longest that a connection waits which is opened now: until the successor serves."""
+        port, token = self._platform.port, self._platform.token
+        asking = [ask_once(port, token, path="/health/live") for _ in range(WAITING_CONNECTIONS)]
+        began = now()
+        answers = await asyncio.gather(*asking)
+        if any(answer.status != 200 for answer in answers):
+            self._problem("a connection that waited in a dead worker's socket was not answered")
+        return now() - began
+
+    # --- the ledger process -------------------------------------------------------------------
+
+    async def _kill_ledger(self, *, long: bool) -> None:
+        """While it is away: no call is cut, none is told that it has no money."""
+        self._load.wishes = _MIXTURE
+        await asyncio.sleep(self._chance.uniform(0.5, 1.0))
+        await self._all_workers()
+        pid = self._platform.process.ledger()
+        known = [self._new_token() for _ in range(2)]
+        for token in known * 4:
+            # Several connections, so that every worker knows the token, and holds no money for it.
+            await ask_once(self._platform.port, token, path="/v1/models")
+        if long:
+            os.kill(pid, signal.SIGSTOP)
+        asking = [asyncio.create_task(self._load.call(token)) for token in [*known, self._new_token()]]
+        if long:
+            await asyncio.sleep(LONG_STOP_SECONDS)
+        kill = self._kill(pid, "ledger", "mixture", -1)
+        asking += [asyncio.create_task(self._load.call(token)) for token in [*known, self._new_token()]]
+        back = await _until(self._ledger_answers, 10.0)
+        self._serves_again("ledger", 10.0 if back is None else now() - kill.moment)
+        statuses = [(await call).answer.status for call in asking]
+        if not set(statuses) <= {200, 503}:
+            self._problem(f"with the ledger process down, calls were answered {statuses}")
+        self._report.unavailable += statuses.count(503)
+
+    def _new_token(self) -> str:
+        """The token of a user whom no worker has met."""
+        self._unknown += 1
+        return _UNKNOWN_TOKEN.format(self._unknown)
+
+    def _ledger_answers(self) -> bool:
+        try:
+            return bool(self._platform.metrics())
+        except OSError:
+            return False
+
+    # --- the control process ------------------------------------------------------------------
+
+    async def _kill_control(self) -> None:
+        """While it is away its pages say 503, and calls go on."""
+        self._load.wishes = _MIXTURE
+        await asyncio.sleep(self._chance.uniform(0.5, 1.0))
+        kill = self._kill(self._platform.process.control(), "control", "mixture", -1)
+        port, statuses = self._platform.port, set()
+        while now() - kill.moment < 10.0:
+            answer = await ask_once(port, "none", path="/setup")
+            statuses.add(answer.status)
+            if answer.status == 200:
+                break
+            await asyncio.sleep(0.01)
+        self._serves_again("control", now() - kill.moment)
+        if not statuses <= {200, 503}:
+            self._problem(f"with the control process down, its pages were answered {statuses}")
+
+    # --- all of them ------------------------------------------------------------------------
+
+    def _kill(self, pid: int, role: str, aim: str, epoch_bits: int) -> Kill:
+        before = set(self._platform.process.by_role()[role])
+        os.kill(pid, signal.SIGKILL)
+        kill = Kill(role, aim, now(), epoch_bits)
+        self._report.kills.append(kill)
+        self._watching.append(asyncio.create_task(self._await_successor(role, before)))
+        return kill
+
+    async def _await_successor(self, role: str, before: set[int]) -> None:
+        def there() -> set[int]:
+            return set(self._platform.process.by_role()[role]) - before
+
+        seconds = await _until(there, 10.0)
+        self._report.started_seconds.setdefault(role, []).append(10.0 if seconds is None else seconds)
+
+    async def _all_workers(self) -> list[int]:
+        """The workers, when all of them have opened their epochs."""
+
+        def there() -> bool:
+            workers = self._platform.process.workers()
+            return len(workers) == self._platform.workers and all(map(self._books.epoch_of, workers))
+
+        if await _until(there, 10.0) is None:
+            self._problem("a worker that was killed was not replaced within 10 s")
+        return self._platform.process.workers()
+
+    async def _all_settled(self) -> None:
+        def settled() -> bool:
+            return self._ledger_answers() and not self._platform.metrics()["aipool_holds_open"]
+
+        if await _until(settled, HOLDS_SECONDS_MAX) is None:
+            self._problem("calls still hold money 5 s after the last of them ended")
+
+    def _serves_again(self, role: str, seconds: float) -> None:
+        self._report.serving_seconds.setdefault(role, []).append(seconds)
+
+    def _problem(self, text: str) -> None:
+        self._report.problems.append(text)
+
+
+async def _until(reached: Callable[[], object], seconds: float) -> float | None:
+    """Seconds until `reached()`, None when it was not in that time."""
+    began = now()
+    while not reached():
+        if now() - began > seconds:
+            return None
+        await asyncio.sleep(0.01)
+    return now() - began
+
+
+def storm(plan: Plan) -> Report:
+    """Run the plan against a platform of its own, and judge it."""
+    report = Report()
+    strangers = range(1, 3 * plan.ledger + plan.ledger + 1)
+    document = {
+        "users": [
+            {"phone": _UNKNOWN_USER.format(n), "password": PASSWORD, "credit": "1"}
+            for n in strangers
+        ],
+        "tokens": [
+            {"user": _UNKNOWN_USER.format(n), "name": "t", "secret": _UNKNOWN_TOKEN.format(n)}
+            for n in strangers
+        ],
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="aipool-vendor-") as folder,
+        FakeVendorProcess(Path(folder)) as vendor,
+        Platform(
+            workers=2, upstreams=[vendor.base_url], price=PRICE, document=document
+        ) as platform,
+    ):
+        calls = uvloop.run(Storm(platform, plan, report).run())
+        _verified(platform, report)
+        platform.stop()
+        books = LookedUp(platform.database_path)
+        if books.lent_nano():
+            report.problems.append("money is still lent after the platform has ended")
+        report.verdict = compare(calls, vendor.books(), books.calls(), report.kills, PRICE_NANO)
+        books.close()
+        _verified(platform, report)
+        report.problems += [line for line in platform.log.splitlines() if "Traceback" in line]
+    report.problems += report.verdict.problems
+    return report
+
+
+def _verified(platform: Platform, report: Report) -> None:
+    try:
+        platform.verify()
+    except Exception as problem:
+        report.problems.append(str(problem))
+
+
+def shortfalls(plan: Plan, report: Report) -> list[str]:
+    """What of the plan did not happen: a kill that missed its phase proves nothing."""
+    landed = report.verdict.landed
+    missed = [aim for aim in _PHASES if "shipped" not in aim and landed.get(aim, 0) < plan.workers]
+    if sum(count > 0 for count in report.unshipped) < plan.workers:
+        missed.append("settled-not-shipped")
+    return [f"too few calls were met {aim}" for aim in missed]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Kill as often as the claim says; 1 when it does not hold."""
+    parser = argparse.ArgumentParser(prog="scripts/prove kill", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    plan = Plan(seed=parser.parse_args(arguments).seed)
+    print(f"seed {plan.seed}", flush=True)
+    report = storm(plan)
+    verdict = report.verdict
+    problems = report.problems + shortfalls(plan, report)
+    for role, seconds in sorted(report.started_seconds.items()):
+        serving = _spread(report.serving_seconds[role])
+        print(
+            f"{role} killed {len(seconds)} times: successor started after {_spread(seconds)}, "
+            f"serving after {serving}"
+        )
+        if max(seconds) > RESTART_SECONDS_MAX:
+            problems.append(f"{role}: {max(seconds):.2f} s until its successor started")
+    print(f"calls of a killed worker resolved after {_spread(report.recovery_seconds)}")
+    if max(report.recovery_seconds) > RECOVERY_SECONDS_MAX:
+        problems.append("recovery took longer than 2 s")
+    print("kills met", ", ".join(f"{n} {where}" for where, n in sorted(verdict.landed.items())),
+          f"and {sum(report.unshipped)} settled-not-shipped")
+    print(f"{report.unavailable} calls answered 503 while the ledger process was away, none 402")
+    for problem in problems[:20]:
+        print(f"PROBLEM: {problem}")
+    print(
+        f"{verdict.whole} answers whole and charged exactly, {verdict.refused} refused for nothing, "
+        f"{verdict.cut} cut, {verdict.recovered} of them recovered; "
+        f"charged ¥{verdict.charged_nano / 1e9:.6f}, "
+        f"not charged ¥{verdict.uncharged_nano / 1e9:.6f}; {len(problems)} problems"
+    )
+    return 1 if problems else 0
+
+
+def _spread(seconds: list[float]) -> str:
+    ordered = sorted(seconds)
+    return f"{ordered[len(ordered) // 2]:.2f} s (median), {ordered[-1]:.2f} s (worst)"

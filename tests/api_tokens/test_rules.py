@@ -1,0 +1,88 @@
+"""What an expiry, an address list and a limit look like."""
+
+from __future__ import annotations
+
+import pytest
+
+from aipool.api_tokens import rules
+from aipool.kit.errors import BusinessError, Invalid
+from aipool.kit.money import MoneyError
+
+
+@pytest.mark.parametrize(
+    ("texts", "canonical"),
+    [
+        (["203.0.113.7"], ("203.0.113.7/32",)),
+        (["203.0.113.0/24", "203.0.113.0/24"], ("203.0.113.0/24",)),
+        (["2001:DB8::/32"], ("2001:db8::/32",)),
+        (["::1"], ("::1/128",)),
+        (["::ffff:203.0.113.7"], ("203.0.113.7/32",)),
+        (["::ffff:203.0.113.0/120"], ("203.0.113.0/24",)),
+        ([" 10.0.0.1 ", "0.0.0.0/0"], ("0.0.0.0/0", "10.0.0.1/32")),
+        ([], ()),
+    ],
+)
+def test_addresses_have_one_spelling(texts: list[str], canonical: tuple[str, ...]) -> None:
+    assert rules.canonical_ips(texts) == canonical
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "1.2.3",
+        "010.0.0.1",
+        "1.2.3.4:80",
+        "1.2.3.4/33",
+        "10.0.0.5/8",
+        "fe80::1%eth0",
+        "::/129",
+    ],
+)
+def test_what_is_no_network_is_refused(text: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        rules.canonical_ips([text])
+
+    assert caught.value.field == "ips"
+
+
+def test_a_list_has_a_bound() -> None:
+    addresses = [f"10.0.{n // 256}.{n % 256}" for n in range(rules.IPS_MAX + 1)]
+    with pytest.raises(Invalid):
+        rules.canonical_ips(addresses)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("never", 0),
+        ("Never", 0),
+        ("", 0),
+        ("1970-01-01", 86_400),
+        ("2027-01-31", 1_801_440_000),
+        ("2027-01-31T00:00:00Z", 1_801_353_600),
+        ("2027-01-31 00:00:00", 1_801_353_600),
+        ("2027-01-31T08:00:00+08:00", 1_801_353_600),
+    ],
+)
+def test_a_date_means_its_end_and_a_moment_itself(text: str, seconds: int) -> None:
+    assert rules.parse_expiry(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["tomorrow", "2027-02-30", "31.01.2027", "9999999999", "0001-01-01"]
+)
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(Invalid):
+        rules.parse_expiry(text)
+
+
+@pytest.mark.parametrize("text", ["-1", "1000000.000000001", "1e3", "x", ""])
+def test_an_absurd_limit_is_refused(text: str) -> None:
+    with pytest.raises((BusinessError, MoneyError)):
+        rules.limit_nano(text)
+
+
+def test_a_limit_of_nothing_is_a_limit() -> None:
+    assert rules.limit_nano("0") == 0

@@ -1,0 +1,187 @@
+"""What may stand in the file, and how its problems are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from aipool.apply.document import Document, read_document
+from aipool.apply.nodes import ApplyRefused
+
+GOOD = """\
+vendors:
+  - name: mm
+    type: minimax
+    keys:
+      - {name: main, api_key: "${KEY}"}
+models:
+  - name: m1
+    context: 1000
+    max_output_tokens: 100
+    price: {input: 2.1, cached_input: 0.21, output: 8.4}
+    routes:
+      - {vendor: mm, model: up, cost: {input: 1, output: 4}}
+groups:
+  - {name: vip, multiplier: 0.8, models: [m1]}
+users:
+  - {phone: 13800138001, password: correct horse, credit: 100}
+tokens:
+  - {user: 13800138001, name: prod, group: vip, limit: 50, expires: 2027-01-31, ips: [10.0.0.1]}
+"""
+
+
+def read(text: str, environ: Mapping[str, str] | None = None) -> Document:
+    return read_document(text, {"KEY": "secret-key-0123456789"} if environ is None else environ)
+
+
+def problems(text: str, environ: Mapping[str, str] | None = None) -> str:
+    with pytest.raises(ApplyRefused) as caught:
+        read(text, environ)
+    return str(caught.value)
+
+
+def test_a_good_file_is_read_exactly() -> None:
+    document = read(GOOD)
+
+    (vendor,), (model,), (group,) = document.vendors, document.models, document.groups
+    (user,), (token,) = document.users, document.tokens
+    assert vendor.keys[0].secret == "secret-key-0123456789"
+    assert model.price.input_nano == 2_100_000_000
+    assert model.price.cached_input_nano == 210_000_000
+    assert model.routes[0].upstream_model == "up"
+    assert group.multiplier_ppm == 800_000
+    assert user.phone == "+8613800138001"
+    assert user.credit_nano == 100_000_000_000
+    assert (token.limit_nano, token.expires_at) == (50_000_000_000, 1_801_440_000)
+    assert token.ips == ("10.0.0.1/32",)
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    model = read(GOOD.replace("    context: 1000\n    max_output_tokens: 100\n", "")).models[0]
+
+    assert (model.context_tokens, model.max_output_tokens, model.kind) == (128_000, 16_384, "chat")
+
+
+def test_cached_input_costs_as_much_as_input_unless_said() -> None:
+    model = read(GOOD.replace("cached_input: 0.21, ", "")).models[0]
+
+    assert model.price.cached_input_nano == model.price.input_nano
+
+
+def test_an_empty_file_is_an_empty_document() -> None:
+    assert read("") == Document((), (), (), (), ())
+    assert read("models:\n") == Document((), (), (), (), ())
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            ("type: minimax", "typ: minimax"),
+            ["line 3, vendors[0].typ: unknown field", "type: is missing"],
+        ),
+        (("type: minimax", "type: mini"), ["line 3, vendors[0].type: 'mini' is none of"]),
+        (("name: mm\n", "name:\n"), ["vendors[0].name: is missing"]),
+        (("input: 2.1", "input: -2.1"), ["line 10, models[0].price.input: a price per 1M"]),
+        (("input: 2.1", "input: 1e9"), ["line 10, models[0].price.input: not a plain decimal"]),
+        (("input: 2.1", "input: 2000000"), ["between 0 and 1000000 CNY, not 2000000"]),
+        (("input: 2.1", "input: 0.0000000001"), ["at most 9 digits"]),
+        (("input: 2.1", "input: .nan"), ["not a plain decimal"]),
+        (("input: 2.1, ", ""), ["models[0].price.input: is missing"]),
+        (
+            ("context: 1000", "context: 10"),
+            ["max_output_tokens: 100 is more than the context of 10"],
+        ),
+        (("context: 1000", "context: -1"), ["line 8, models[0].context"]),
+        (("name: m1\n", "name: m1\n    kind: image\n"), ["'image' is not supported"]),
+        (("multiplier: 0.8", "multiplier: -0.8"), ["line 14, groups[0].multiplier"]),
+        (("multiplier: 0.8", "multiplier: 1000"), ["between 0 and 100"]),
+        (
+            ("multiplier: 0.8", "rpm: 5, tpm: 6"),
+            ["groups[0].rpm: is not supported yet", "groups[0].tpm: is not"],
+        ),
+        (("phone: 13800138001", "phone: 12"), ["line 16, users[0].phone: '12' is no phone number"]),
+        (("password: correct horse", "password: short"), ["users[0].password: a password needs"]),
+        (("credit: 100", "credit: -1"), ["users[0].credit: an opening credit lies above 0"]),
+        (("credit: 100", "credit: 0"), ["users[0].credit: an opening credit lies above 0"]),
+        (("credit: 100", "credit: 1000001"), ["users[0].credit"]),
+        (("limit: 50", "limit: fifty"), ["line 18, tokens[0].limit"]),
+        (("expires: 2027-01-31", "expires: soon"), ["tokens[0].expires: 'soon' is no moment"]),
+        (("ips: [10.0.0.1]", "ips: [10.0.0.5/8]"), ["tokens[0].ips: '10.0.0.5/8' is no address"]),
+        (("ips: [10.0.0.1]", "secret: sk-short"), ["tokens[0].secret: a token is sk-"]),
+        (("ips: [10.0.0.1]", "ips: 10.0.0.1"), ["tokens[0].ips: must be a list"]),
+        (("models: [m1]", "models: [[m1]]"), ["groups[0].models[0]: must be a text"]),
+        (("name: vip", "name: [vip]"), ["groups[0].name: must be a text"]),
+        (
+            ("keys:\n      - {name: main", "keys:\n      - {nam: main"),
+            ["vendors[0].keys[0].nam: unknown"],
+        ),
+        (("\ntokens:", "\ntokenz:"), ["line 17, tokenz: unknown field; known: groups, models"]),
+        (("users:", "groups:"), ["line 15, groups: written twice"]),
+        (("name: vip,", "name: vip, name: vop,"), ["groups[0].name: written twice"]),
+    ],
+)
+def test_a_problem_is_reported_with_its_line_and_path(
+    change: tuple[str, str], expected: list[str]
+) -> None:
+    assert change[0] in GOOD
+
+    found = problems(GOOD.replace(*change, 1))
+
+    for text in expected:
+        assert text in found
+
+
+def test_every_problem_is_reported_at_once_and_in_order() -> None:
+    found = problems(
+        GOOD.replace("multiplier: 0.8", "multiplier: x").replace("credit: 100", "credit: y")
+    ).splitlines()
+
+    assert [line.split(",")[0] for line in found] == ["line 14", "line 16"]
+
+
+def test_the_same_name_twice_is_refused() -> None:
+    found = problems(GOOD + "  - {user: +86 138 0013 8001, name: prod}\n")
+
+    assert "line 19, tokens[1]: the same as in line 18" in found
+
+
+def test_a_missing_variable_is_named_with_its_line_and_nothing_follows_from_it() -> None:
+    assert problems(GOOD, {}) == (
+        "line 5, vendors[0].keys[0].api_key: the environment variable KEY is not set"
+    )
+
+
+@pytest.mark.parametrize("written", ["${}", "${1X}", "${KEY", "${KEY:-x}"])
+def test_another_form_of_variable_is_refused(written: str) -> None:
+    assert "is not of the form ${NAME}" in problems(GOOD.replace("${KEY}", written))
+
+
+def test_a_variable_is_not_read_as_yaml() -> None:
+    value = "]: {evil: true} # ${OTHER}"
+
+    assert read(GOOD, {"KEY": value}).vendors[0].keys[0].secret == value
+
+
+def test_a_secret_is_not_in_a_message() -> None:
+    found = problems(GOOD, {"KEY": "schlüssel-geheim"})
+
+    assert "api_key" in found
+    assert "geheim" not in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [b, c: }",
+        "a: b: c",
+        "\t- x",
+        "- !!python/object:os.system x",
+        "just text",
+        "[1, 2]",
+        "a: &x [*x]",
+    ],
+)
+def test_what_is_not_such_a_file_is_refused_with_a_line(text: str) -> None:
+    assert problems(text).startswith("line 1")

@@ -1,0 +1,277 @@
+"""Making it so: created, changed, unchanged, refused, or only shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from aipool.accounts import service as accounts
+from aipool.api_tokens import service as api_tokens
+from aipool.apply.document import read_document
+from aipool.apply.nodes import ApplyRefused
+from aipool.apply.plan import Applied, carry_out
+from aipool.audit.tables import audit_entries
+from aipool.books.verify import verify
+from aipool.catalog import service as catalog
+from aipool.kit.db import current_revision
+from aipool.kit.digests import generate
+from aipool.ledger.service import wallet_balance
+from aipool.pool import service as pool
+from tests.apply.test_document import GOOD
+from tests.world import World, open_world
+
+ENVIRON = {"KEY": "secret-key-0123456789"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with open_world(tmp_path) as opened:
+        yield opened
+
+
+def apply(world: World, text: str = GOOD, *, dry_run: bool = False) -> Applied:
+    document = read_document(text, ENVIRON)
+    return carry_out(world.database, document, world.act, world.secrets, world.vet, dry_run=dry_run)
+
+
+def verbs(applied: Applied) -> dict[str, str]:
+    return {f"{step.kind} {step.name}": step.verb.value for step in applied.steps}
+
+
+def details(applied: Applied) -> dict[str, str]:
+    return {step.kind: ", ".join(step.details) for step in applied.steps if step.details}
+
+
+def refusal(world: World, text: str) -> str:
+    with pytest.raises(ApplyRefused) as caught:
+        apply(world, text)
+    return str(caught.value)
+
+
+def everything(world: World) -> str:
+    with world.database.read() as connection:
+        return str(
+            [
+                connection.exec_driver_sql(f"SELECT * FROM {table}").all()
+                for table in [
+                    "users",
+                    "vendors",
+                    "upstream_keys",
+                    "models",
+                    "prices",
+                    "routes",
+                    "groups",
+                    "api_tokens",
+                    "accounts",
+                    "transfers",
+                    "budgets",
+                    "audit_entries",
+                    "revision",
+                ]
+            ]
+        )
+
+
+def test_everything_is_created_once_and_unchanged_after_that(world: World) -> None:
+    first, second = apply(world), apply(world)
+
+    assert set(verbs(first).values()) == {"created"}
+    assert set(verbs(second).values()) == {"unchanged"}
+    assert verbs(first).keys() == verbs(second).keys()
+    assert first.revision == 1
+    assert second.revision == 0
+    assert not second.changes
+
+
+def test_the_second_time_writes_nothing_at_all(world: World) -> None:
+    apply(world)
+    before = everything(world)
+
+    apply(world)
+
+    assert everything(world) == before
+
+
+def test_a_dry_run_shows_the_same_and_writes_nothing(world: World) -> None:
+    before = everything(world)
+
+    shown = apply(world, dry_run=True)
+
+    assert everything(world) == before
+    assert shown.revision == 0
+    assert verbs(shown) == verbs(apply(world))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "detail"),
+    [
+        (("output: 8.4", "output: 9"), "model", "price 2.1/0.21/8.4 -> 2.1/0.21/9"),
+        (("context: 1000", "context: 2000"), "model", "context 1000 -> 2000"),
+        (("model: up", "model: down"), "model", "routes"),
+        (("multiplier: 0.8", "multiplier: 0.9"), "group", "multiplier 0.8 -> 0.9"),
+        ((", models: [m1]", ""), "group", "models"),
+        (("correct horse", "battery staple"), "user", "password"),
+        (("limit: 50", "limit: 60"), "token", "limit 50 -> 60"),
+        (("ips: [10.0.0.1]", "ips: []"), "token", "ips 10.0.0.1/32 -> all"),
+        (("${KEY}", "another-key-0123456789"), "key", "api_key"),
+    ],
+)
+def test_a_change_is_named_and_the_rest_is_left_alone(
+    world: World, change: tuple[str, str], kind: str, detail: str
+) -> None:
+    apply(world)
+
+    changed = apply(world, GOOD.replace(*change))
+
+    assert details(changed) == {kind: detail}
+    assert sorted(verbs(changed).values()).count("changed") == 1
+
+
+def test_the_first_key_is_the_default_and_the_order_is_the_files(world: World) -> None:
+    two = GOOD.replace(
+        "      - {name: main", "      - {name: spare, api_key: b0123456789}\n      - {name: main"
+    )
+    apply(world)
+
+    applied = apply(world, two)
+
+    assert verbs(applied)["key mm/spare"] == "created"
+    assert details(applied)["order of keys"] == "spare, main"
+    with world.database.read() as connection:
+        keys = pool.list_keys(connection, pool.get_vendor(connection, "mm"))
+    assert [(key.name, key.default) for key in keys] == [("spare", True), ("main", False)]
+
+
+def test_an_opening_credit_is_booked_once(world: World) -> None:
+    for _ in range(3):
+        apply(world)
+
+    with world.database.read() as connection:
+        user = accounts.get_user(connection, "13800138001")
+        wallet = wallet_balance(connection, user.id)
+    assert wallet is not None
+    assert wallet.balance_nano == 100_000_000_000
+    assert verify(world.database).count == 0
+
+
+def test_another_opening_credit_is_refused_with_the_way_to_do_it(world: World) -> None:
+    apply(world)
+    before = everything(world)
+
+    found = refusal(world, GOOD.replace("credit: 100", "credit: 200"))
+
+    assert found.startswith("line 16, users[0].credit: ")
+    assert "aipool user adjust +8613800138001" in found
+    assert everything(world) == before
+
+
+def test_a_credit_left_out_later_is_left_alone(world: World) -> None:
+    apply(world)
+
+    apply(world, GOOD.replace(", credit: 100", ""))
+
+    with world.database.read() as connection:
+        wallet = wallet_balance(connection, accounts.get_user(connection, "13800138001").id)
+    assert wallet is not None
+    assert wallet.balance_nano == 100_000_000_000
+
+
+def test_a_token_without_a_secret_gets_one_that_is_shown_once(world: World) -> None:
+    first, second = apply(world), apply(world)
+
+    (token,) = first.new_tokens
+    assert (token.phone, token.name) == ("+8613800138001", "prod")
+    assert token.secret.startswith("sk-")
+    assert second.new_tokens == []
+
+
+def test_a_given_secret_is_used_and_not_shown(world: World) -> None:
+    secret = generate()
+    text = GOOD.replace("ips: [10.0.0.1]", f"secret: {secret}")
+
+    assert apply(world, text).new_tokens == []
+    assert verbs(apply(world, text))["token +8613800138001/prod"] == "unchanged"
+
+    with world.database.read() as connection:
+        user = accounts.get_user(connection, "13800138001")
+        token = api_tokens.find_token(connection, user, "prod")
+        assert token is not None
+        assert api_tokens.is_secret_of(connection, world.secrets.pepper, token, secret)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            ("vendor: mm,", "vendor: nobody,"),
+            "line 12, models[0].routes[0].vendor: there is no vendor 'nobody'",
+        ),
+        (("models: [m1]", "models: [m2]"), "line 14, groups[0].models: there is no model m2"),
+        (("group: vip", "group: vop"), "line 18, tokens[0].group: there is no group 'vop'"),
+        (("user: 13800138001", "user: 13800138002"), "line 18, tokens[0].user: there is no user"),
+        (
+            (", password: correct horse", ""),
+            "line 16, users[0].password: a new user needs a password",
+        ),
+        (
+            ('    keys:\n      - {name: main, api_key: "${KEY}"}\n', ""),
+            "vendors[0].keys: a new vendor needs",
+        ),
+        (
+            ("type: minimax", "type: openai\n    base_url: https://10.0.0.1"),
+            "vendors[0].base_url: https://10.0.0.1",
+        ),
+    ],
+)
+def test_what_conflicts_is_refused_with_its_line_and_nothing_is_written(
+    world: World, change: tuple[str, str], expected: str
+) -> None:
+    assert change[0] in GOOD
+    before = everything(world)
+
+    found = refusal(world, GOOD.replace(*change))
+
+    assert expected in found
+    assert everything(world) == before
+
+
+def test_a_vendor_that_needs_no_secret_gets_a_key_without_one(world: World) -> None:
+    text = "vendors:\n  - {name: box, type: sandbox}\n"
+
+    assert verbs(apply(world, text)) == {"vendor box": "created", "key box/key1": "created"}
+    assert verbs(apply(world, text)) == {"vendor box": "unchanged"}
+
+
+def test_a_vendor_that_moves_needs_its_keys_again(world: World) -> None:
+    apply(world)
+    moved = GOOD.replace("type: minimax", "type: minimax\n    base_url: https://m.example/v1")
+    without_keys = moved.replace('    keys:\n      - {name: main, api_key: "${KEY}"}\n', "")
+
+    assert "give main again" in refusal(world, without_keys)
+    assert verbs(apply(world, moved))["vendor mm"] == "changed"
+
+
+def test_the_trail_names_the_act_and_holds_no_secret(world: World) -> None:
+    apply(world)
+
+    with world.database.read() as connection:
+        rows = connection.execute(sa.select(audit_entries)).all()
+    text = str(rows)
+    assert {row.actor for row in rows} == {"test"}
+    for secret in (ENVIRON["KEY"], "correct horse", "argon2"):
+        assert secret not in text
+
+
+def test_a_file_of_many_models_is_one_revision(world: World) -> None:
+    models = "".join(
+        f"  - {{name: n{number}, price: {{input: 1, output: 2}}, routes: [{{vendor: mm}}]}}\n"
+        for number in range(300)
+    )
+    apply(world, GOOD.replace("groups:\n", models + "groups:\n", 1))
+
+    with world.database.read() as connection:
+        assert len(catalog.list_models(connection)) == 301
+        assert current_revision(connection) == 1

@@ -1,0 +1,601 @@
+"""The real platform for tests: `aipool serve` with all its processes, and fake vendors beside it.
+
+The platform runs on a data folder and ports of its own. Customers and tokens are made through the
+product's own use cases while it runs, as the command line makes them. What a test asks goes over
+real sockets; what it believes comes from the database and from the fake vendor's books.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+import uvloop
+
+from aipool.accounts import service as accounts
+from aipool.api_tokens import service as api_tokens
+from aipool.api_tokens.types import TokenTerms
+from aipool.apply.credit import book_opening_credit
+from aipool.apply.document import read_document
+from aipool.apply.plan import Secrets, carry_out
+from aipool.audit.types import Act
+from aipool.books.verify import verify
+from aipool.calls import service as calls
+from aipool.calls.types import CallRow
+from aipool.groups import service as groups
+from aipool.kit.clock import now_ms
+from aipool.kit.db import Database, open_database
+from aipool.kit.digests import load_pepper
+from aipool.kit.money import format_cny
+from aipool.kit.outbound import Vet
+from aipool.kit.sealing import load_keyring
+from aipool.ledger import service as ledger
+from aipool.ledger.types import Wallet
+from aipool.rating.per_token import rate
+from aipool.rating.types import TokenPrice, Usage
+from tests.fakes.behaviour import Script
+from tests.fakes.books import Books, Entry
+from tests.fakes.vendor import FakeVendor
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE_SECONDS = 15.0
+CHAT = "/v1/chat/completions"
+#: ¥2 a million tokens in, ¥0.5 cached, ¥8 out: 2,000, 500 and 8,000 nano a token.
+PRICE = TokenPrice(0, 2_000_000_000, 500_000_000, 8_000_000_000)
+PRICE_YAML = "{input: 2, cached_input: 0.5, output: 8}"
+
+T = TypeVar("T")
+
+
+def eventually(claim: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) -> T:
+    """Waits until a claim holds, and gives what it said."""
+    deadline = time.monotonic() + seconds
+    while True:
+        said = claim()
+        if said:
+            return said
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        time.sleep(0.005)
+
+
+class VendorThread:
+    """A FakeVendor that lives in a loop of its own, so that plain tests can look at it."""
+
+    def __init__(self, script: Any = None, **options: Any) -> None:
+        self._loop = uvloop.new_event_loop()
+        self.vendor = FakeVendor(script, **options)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._run(self.vendor.start())
+
+    def _run(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE_SECONDS)
+
+    @property
+    def base_url(self) -> str:
+        return self.vendor.base_url
+
+    @property
+    def books(self) -> Books:
+        return self.vendor.books
+
+    def says(self, wanted: Any) -> None:
+        """From now on the vendor does this."""
+        self.vendor.script = Script.of(wanted)
+
+    def one(self, marker: str) -> Entry:
+        """The one request that carries this marker, once it has ended."""
+        return self.all(marker, 1)[0]
+
+    def all(self, marker: str, count: int) -> list[Entry]:
+        """All the requests with this marker, once `count` of them have ended."""
+
+        def ended() -> list[Entry]:
+            found = self.books.marked(marker)
+            over = [entry for entry in found if entry.ended_time is not None]
+            return over if len(over) >= count else []
+
+        found = eventually(ended, f"{count} requests marked {marker} at the vendor")
+        assert len(found) == count, [(entry.key, entry.status) for entry in found]
+        return found
+
+    def stop(self) -> None:
+        self._run(self.vendor.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@dataclass
+class Customer:
+    """Somebody with money and a token."""
+
+    user_id: int
+    phone: str
+    token_id: int
+    token: str
+
+
+@dataclass
+class Reply:
+    """A whole answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def rid(self) -> str:
+        return self.headers["x-request-id"]
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error object; its shape is checked."""
+        held = self.json
+        assert set(held) == {"error"}, held
+        assert set(held["error"]) == {"message", "type", "param", "code"}, held
+        error: dict[str, Any] = held["error"]
+        return error
+
+    @property
+    def events(self) -> list[bytes]:
+        """The data of a stream's events."""
+        return [
+            line[6:]
+            for block in self.body.split(b"\n\n")
+            for line in block.split(b"\n")
+            if line.startswith(b"data: ")
+        ]
+
+    @property
+    def chunks(self) -> list[dict[str, Any]]:
+        """A stream's events but for `[DONE]`."""
+        return [json.loads(data) for data in self.events if data != b"[DONE]"]
+
+    @property
+    def text(self) -> str:
+        """What the model said, streamed or not."""
+        if self.headers.get("content-type", "").startswith("text/event-stream"):
+            return "".join(
+                choice["delta"].get("content") or ""
+                for chunk in self.chunks
+                for choice in chunk.get("choices", ())
+            )
+        return "".join(choice["message"]["content"] or "" for choice in self.json["choices"])
+
+
+@dataclass
+class Platform:
+    """One running platform."""
+
+    data_dir: Path
+    run_dir: Path
+    workers: int
+    environment: dict[str, str]
+    demo: bool = False
+    vendors: list[VendorThread] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.address = ("", 0)
+        self._phones = itertools.count(13_900_000_000)
+        self._database: Database | None = None
+
+    # --- its life -------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address[0]}:{self.address[1]}"
+
+    def _environ(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.run_dir),
+            "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))),
+            "PYTHONWARNINGS": "error",
+            "XDG_RUNTIME_DIR": str(self.run_dir),
+            "AIPOOL_DATA_DIR": str(self.data_dir),
+            "AIPOOL_PRIVATE_UPSTREAMS": "127.0.0.0/8",
+            "AIPOOL_METRICS_PORT": "0",
+            **self.environment,
+        }
+
+    def start(self) -> None:
+        """Starts it and waits until it serves."""
+        command = [sys.executable, "-m", "aipool.cli", "serve", "--port", "0"]
+        command += ["--workers", str(self.workers)] + ["--demo"] * self.demo
+        self.process = subprocess.Popen(
+            command,
+            env=self._environ(),
+            cwd=self.run_dir,
+            stdout=(self.run_dir / "stdout").open("wb"),
+            stderr=(self.run_dir / "stderr").open("ab"),
+            start_new_session=True,
+        )
+        said = len(self.log)
+
+        def address() -> re.Match[str] | None:
+            assert self.process is not None
+            assert self.process.poll() is None, self.log
+            return re.search(r"serves on http://([\d.]+):(\d+)", self.log[said:])
+
+        found = eventually(address, "the platform serves", 30)
+        self.address = (found[1], int(found[2]))
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ends it; its exit status."""
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        process.send_signal(number)
+        try:
+            return process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+
+    @property
+    def log(self) -> str:
+        """What it wrote on standard error."""
+        path = self.run_dir / "stderr"
+        return path.read_text("utf-8", "replace") if path.exists() else ""
+
+    @property
+    def stdout(self) -> str:
+        return (self.run_dir / "stdout").read_text()
+
+    def pids(self, module: str) -> list[int]:
+        """Its processes that run this module: gateway, books or control."""
+        assert self.process is not None
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                command = (entry / "cmdline").read_bytes()
+                if parent == self.process.pid and f"aipool.{module}.main".encode() in command:
+                    found.append(int(entry.name))
+        return sorted(found)
+
+    def cli(self, *arguments: str, status: int = 0) -> str:
+        """Runs a command of the product; what it printed, both streams."""
+        done = subprocess.run(
+            [sys.executable, "-m", "aipool.cli", *arguments],
+            env=self._environ(),
+            cwd=self.run_dir,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=30,
+            check=False,
+        )
+        said = done.stdout.decode()
+        assert done.returncode == status, said
+        return said
+
+    # --- what is in it ----------------------------------------------------------------------
+
+    @property
+    def database(self) -> Database:
+        if self._database is None:
+            self._database = open_database(f"sqlite:///{self.data_dir / 'aipool.db'}")
+        return self._database
+
+    @property
+    def secrets(self) -> Secrets:
+        return Secrets(load_keyring(self.data_dir), load_pepper(self.data_dir))
+
+    def apply(self, text: str) -> None:
+        """What `aipool apply` does, before the start."""
+        assert self.process is None
+        document = read_document(text, os.environ)
+        vet = Vet(_networks("127.0.0.0/8"))
+        carry_out(self.database, document, Act("test", now_ms()), self.secrets, vet)
+
+    def customer(self, credit: str | int = "10", *, group: str = "default", **terms: Any) -> Customer:
+        """A user with this much money (CNY as text, nano as a number) and a token."""
+        act = Act("test", now_ms())
+        phone = f"+86{next(self._phones)}"
+        amount = credit if isinstance(credit, int) else int(float(credit) * 1e9)
+        with self.database.write() as tx:
+            user = accounts.create_user(tx, act, phone=phone, password_hash="x")
+            if amount:
+                book_opening_credit(tx, act, user, amount)
+            else:
+                ledger.open_wallet(tx, user.id)
+            default = groups.default_group(tx, act)
+            found = groups.find_group(tx.connection, group) if group != "default" else default
+            assert found is not None
+            wanted = TokenTerms("t", found.id, **terms)
+            token, secret = api_tokens.create_token(tx, act, self.secrets.pepper, user, wanted)
+        return Customer(user.id, phone, token.id, secret)
+
+    def row(self, rid: str) -> CallRow:
+        """The call, once it is in the books."""
+
+        def found() -> CallRow | None:
+            with self.database.read() as connection:
+                return calls.get(connection, rid)
+
+        return eventually(found, f"the call {rid} in the books")  # type: ignore[return-value]
+
+    def newest(self, customer: Customer) -> CallRow:
+        """The customer's newest call, once there is one."""
+
+        def found() -> list[CallRow]:
+            with self.database.read() as connection:
+                return calls.recent(connection, token_id=customer.token_id, limit=1)
+
+        return eventually(found, "a call in the books")[0]
+
+    def rows(self, customer: Customer | None = None) -> list[CallRow]:
+        with self.database.read() as connection:
+            token_id = customer.token_id if customer is not None else None
+            return calls.recent(connection, token_id=token_id, limit=100_000)
+
+    def wallet(self, customer: Customer) -> Wallet:
+        with self.database.read() as connection:
+            found = ledger.wallet_balance(connection, customer.user_id)
+        assert found is not None
+        return found
+
+    def moved(self, rid: str) -> dict[str, int]:
+        """What was transferred for a call, by kind."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                sa.text("SELECT kind, amount_nano FROM transfers WHERE ref = :rid"), {"rid": rid}
+            )
+            return {kind: amount for kind, amount in rows}
+
+    def settled(self, customer: Customer) -> Wallet:
+        """The wallet once nothing of it is leased any more: every hold has ended."""
+        return eventually(
+            lambda: wallet if (wallet := self.wallet(customer)).leased_nano == 0 else None,
+            "all leases given back",
+            25,
+        )  # type: ignore[return-value]
+
+    # --- calls ------------------------------------------------------------------------------
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.address, timeout=PATIENCE_SECONDS)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        token: str | None = None,
+    ) -> Reply:
+        """One request on a connection of its own."""
+        connection = http.client.HTTPConnection(*self.address, timeout=PATIENCE_SECONDS)
+        sent = {"content-type": "application/json"} if body is not None else {}
+        if token is not None:
+            sent["authorization"] = f"Bearer {token}"
+        if isinstance(body, Mapping):
+            body = json.dumps(body).encode()
+        try:
+            connection.request(method, path, body, {**sent, **(headers or {})})
+            response = connection.getresponse()
+            return Reply(
+                response.status,
+                {name.lower(): value for name, value in response.getheaders()},
+                response.read(),
+            )
+        finally:
+            connection.close()
+
+    def chat(
+        self,
+        customer: Customer | str,
+        body: bytes | Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """One chat completion."""
+        token = customer if isinstance(customer, str) else customer.token
+        return self.ask("POST", CHAT, body, headers, token=token)
+
+    def leave_after(self, customer: Customer, body: Mapping[str, Any], events: int) -> bytes:
+        """Starts a call and hangs up after so many events of content; 0: once it was sent."""
+        raw = json.dumps(body).encode()
+        with self.connect() as sock:
+            sock.sendall(head(customer.token, len(raw)) + raw)
+            got = b""
+            while events and got.count(b'"content":') < events:
+                piece = sock.recv(65536)
+                assert piece, got
+                got += piece
+            return got
+
+    def raw(self, data: bytes, seconds: float = PATIENCE_SECONDS) -> bytes:
+        """Sends bytes as they are; everything that comes back until the connection closes
+        or a whole answer with a length is there."""
+        with self.connect() as sock:
+            with contextlib.suppress(OSError):
+                sock.sendall(data)
+            got = b""
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline and not _is_whole(got):
+                if not select.select([sock], [], [], 0.1)[0]:
+                    continue
+                try:
+                    piece = sock.recv(65536)
+                except ConnectionResetError:
+                    break
+                if not piece:
+                    break
+                got += piece
+            return got
+
+    # --- at the end -------------------------------------------------------------------------
+
+    def check_books(self) -> None:
+        """The books agree with themselves and with those of the vendors."""
+        report = verify(self.database)
+        assert not report.count, list(report.lines())
+        for row in self.rows():
+            self._compare(row)
+
+    def _compare(self, row: CallRow) -> None:
+        """A call that went well is charged what its vendor says it served; one that did not, at
+        most that."""
+        number = row.upstream_request_id.removeprefix("req-fake-")
+        if not number.isdigit() or len(self.vendors) != 1:
+            return
+        entry = self.vendors[0].books.entries[int(number) - 1]
+        served = (entry.billed_input, entry.billed_output)
+        used = (row.input_tokens, row.output_tokens)
+        if row.status == 200 and not row.error:
+            assert used == served, (row, entry)
+        else:
+            assert used <= served, (row, entry)
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+
+def head(token: str, length: int, *more: str, path: str = CHAT) -> bytes:
+    """The head of a chat request."""
+    lines = [f"POST {path} HTTP/1.1", "host: test", f"authorization: Bearer {token}"]
+    lines += ["content-type: application/json", f"content-length: {length}", *more]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def parse_reply(raw: bytes) -> Reply:
+    """A whole answer from its bytes."""
+    top, _, body = raw.partition(b"\r\n\r\n")
+    line, *lines = top.decode("latin-1").split("\r\n")
+    headers = dict(item.lower().split(": ", 1) for item in lines)
+    return Reply(int(line.split(" ")[1]), headers, body)
+
+
+def _is_whole(got: bytes) -> bool:
+    top, blank, body = got.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", top.lower())
+    return bool(blank and length and len(body) >= int(length[1]))
+
+
+def _networks(*texts: str) -> Sequence[Any]:
+    import ipaddress
+
+    return [ipaddress.ip_network(text) for text in texts]
+
+
+def charge(usage: tuple[int, ...] | None, price: TokenPrice = PRICE, ppm: int = 1_000_000) -> int:
+    """What this usage costs: (input, output) or (input, cached, output)."""
+    if usage is None:
+        return 0
+    counts = (usage[0], 0, usage[1], 0) if len(usage) == 2 else (*usage, 0)
+    return rate(Usage(*counts), price, ppm)
+
+
+def messages(text: str = "Hello!", *, marker: str = "") -> dict[str, Any]:
+    """The plainest body of a call, without its model."""
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": text}]}
+    return body | ({"user": marker} if marker else {})
+
+
+def wish(marker: str, wishes: Any, **more: Any) -> dict[str, Any]:
+    """A call that tells the fake vendor what to do."""
+    said = json.dumps({"fake": wishes})
+    return {"model": "m", "user": marker, **messages(said), **more}
+
+
+def cny(nano: int) -> str:
+    return format_cny(nano)
+
+
+@contextlib.contextmanager
+def platform(
+    *,
+    catalogue: Callable[[list[VendorThread]], str] | None = None,
+    vendors: int = 1,
+    workers: int = 1,
+    demo: bool = False,
+    environment: Mapping[str, str] | None = None,
+    verify_books: bool = True,
+) -> Iterator[Platform]:
+    """A platform that runs; at the end it is stopped, and its books are compared.
+
+    catalogue: the YAML of what it sells, given its fake vendors.
+    """
+    threads = [VendorThread() for _ in range(vendors)]
+    # Short, for the sockets between the processes.
+    with tempfile.TemporaryDirectory(prefix="aip-", dir="/tmp") as folder:
+        run_dir = Path(folder)
+        data_dir = run_dir / "data"
+        made = Platform(data_dir, run_dir, workers, dict(environment or {}), demo, threads)
+        try:
+            _install(data_dir)
+            if catalogue is not None:
+                made.apply(catalogue(threads))
+            made.start()
+            yield made
+            if made.process is not None:
+                assert made.stop() == 0, made.log
+            if verify_books:
+                made.check_books()
+            assert "Traceback" not in made.log, made.log
+        finally:
+            if made.process is not None:
+                os.killpg(made.process.pid, signal.SIGKILL)
+                made.process.wait()
+            made.close()
+            for thread in threads:
+                thread.stop()
+
+
+def _install(data_dir: Path) -> None:
+    from tests.world import open_world
+
+    with open_world(data_dir):
+        pass
+
+
+def simple_catalogue(threads: list[VendorThread]) -> str:
+    """Each fake vendor with two keys, and one model `m` that all of them serve."""
+    lines = ["vendors:"]
+    for index, thread in enumerate(threads):
+        lines += [
+            f"  - name: v{index}",
+            "    type: openai_compatible",
+            f"    base_url: {thread.base_url}",
+            "    keys:",
+            f"      - {{name: a, api_key: sk-canary-v{index}-a-0123456789}}",
+            f"      - {{name: b, api_key: sk-canary-v{index}-b-0123456789}}",
+        ]
+    routes = ", ".join(f"{{vendor: v{index}}}" for index in range(len(threads)))
+    lines += [
+        "models:",
+        "  - name: m",
+        "    context: 100000",
+        "    max_output_tokens: 1000",
+        f"    price: {PRICE_YAML}",
+        f"    routes: [{routes}]",
+    ]
+    return "\n".join(lines)
