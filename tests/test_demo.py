@@ -17,6 +17,7 @@ from aipool.catalog import service as catalog
 from aipool.kit.db import current_revision
 from aipool.kit.digests import digest, is_token
 from aipool.ledger.service import wallet_balance
+from aipool.pool import service as pool
 from tests.world import World, open_world
 
 
@@ -93,11 +94,14 @@ def test_what_an_operator_changed_is_left_alone(world: World) -> None:
     seed(world)
     with world.database.write() as tx:
         catalog.set_enabled(tx, world.act, "gpt-4o-mini", enabled=False)
+        vendor = pool.get_vendor(tx.connection, demo.VENDOR_NAME)
+        catalog.put_model(tx, world.act, world.terms(vendor, "MiniMax-M3"))
 
     seed(world)
 
     with world.database.read() as connection:
         assert not catalog.get_model(connection, "gpt-4o-mini").enabled
+        assert catalog.describe(catalog.get_model(connection, "MiniMax-M3").price) == "2/0.5/8"
 
 
 def test_only_demo_tokens_are_disabled_by_a_lost_file(world: World) -> None:

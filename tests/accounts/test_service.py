@@ -124,6 +124,16 @@ def test_a_made_up_secret_opens_nothing(world: World, secret: str) -> None:
         root(world, secret)
 
 
+def test_a_link_opens_nothing_once_there_is_a_root_account_from_elsewhere(world: World) -> None:
+    secret = link(world)
+    assert secret is not None
+    with world.database.write() as tx:
+        world.user(tx, "+8613800138009", Role.ROOT)
+
+    with pytest.raises(Forbidden):
+        root(world, secret)
+
+
 def test_no_link_is_issued_once_there_is_a_root_account(world: World) -> None:
     secret = link(world)
     assert secret is not None

@@ -77,6 +77,20 @@ def replace_price(price: TokenPrice, *, output_nano: int) -> TokenPrice:
     return TokenPrice(0, price.input_nano, price.cached_input_nano, output_nano)
 
 
+def test_another_change_keeps_the_version_of_the_price(world: World) -> None:
+    with world.database.write() as tx:
+        vendor = world.vendor(tx)
+        world.model(tx, vendor)
+        old = catalog.get_model(tx.connection, "m1")
+
+        catalog.put_model(tx, world.act, replace(world.terms(vendor), context_tokens=2000))
+
+        new = catalog.get_model(tx.connection, "m1")
+    assert new.context_tokens == 2000
+    assert new.price == old.price
+    assert new.routes == old.routes
+
+
 def test_routes_keep_the_order_in_which_they_are_tried(world: World) -> None:
     with world.database.write() as tx:
         first, second = world.vendor(tx, "a"), world.vendor(tx, "b")

@@ -35,10 +35,16 @@ _READ_SECONDS = 5.0
 
 
 class _Shipped(NamedTuple):
-    """How a value of the workers is shown."""
+    """How a value of the workers is shown.
+
+    shown: its name, where it is not the one it is shipped under.  divisor: values are
+    shipped as integers, and shown in base units.
+    """
 
     labels: tuple[str, ...]
     text: str
+    shown: str = ""
+    divisor: int = 1
 
 
 _COUNTERS = {
@@ -49,7 +55,10 @@ _COUNTERS = {
     "aipool_key_failovers_total": _Shipped(("vendor", "reason"), "Tries that failed, by vendor id"),
     "aipool_tokens_total": _Shipped(("direction", "model", "group"), "Tokens used, by group id"),
     "aipool_charged_nano_total": _Shipped(
-        ("currency", "model", "group"), "Rated usage in units of 1e-9 of the currency"
+        ("currency", "model", "group"),
+        "What calls cost, in the currency",
+        shown="aipool_charged_total",
+        divisor=NANO_PER_CNY,
     ),
 }
 _GAUGES = {
@@ -79,6 +88,7 @@ class Metrics(Collector):
         self._unknown: set[str] = set()
         self._own: dict[str, int] = dict.fromkeys(_OWN_COUNTERS, 0)
         self._commit_seconds = 0.0
+        self._written_off_nano = 0
         self.entries_queued: Callable[[], int] = int
         self.imbalance_nano = 0
         self.epochs_frozen = 0
@@ -122,7 +132,7 @@ class Metrics(Collector):
     def _add(self, batch: Batch) -> None:
         self._own["aipool_ledger_calls_total"] += batch.calls
         self._own["aipool_ledger_grants_total"] += batch.grants
-        self._own["aipool_ledger_written_off_nano_total"] += batch.written_off_nano
+        self._written_off_nano += batch.written_off_nano
 
     # --- giving out -------------------------------------------------------------------------
 
@@ -140,6 +150,11 @@ class Metrics(Collector):
     def _own_families(self) -> Iterator[Metric]:
         for name, text in _OWN_COUNTERS.items():
             yield CounterMetricFamily(name, text, value=self._own[name])
+        yield CounterMetricFamily(
+            "aipool_ledger_written_off_total",
+            "Served but not chargeable, in CNY",
+            value=self._written_off_nano / NANO_PER_CNY,
+        )
         yield CounterMetricFamily(
             "aipool_ledger_commit_seconds_total",
             "Time spent writing batches",
@@ -164,7 +179,6 @@ _OWN_COUNTERS = {
     "aipool_ledger_commits_total": "Batches written",
     "aipool_ledger_calls_total": "Calls recorded",
     "aipool_ledger_grants_total": "Requests for leases that were answered",
-    "aipool_ledger_written_off_nano_total": "Served but not chargeable, in 1e-9 CNY",
     "aipool_ledger_turned_away_total": "Requests of workers that could not be written",
     "aipool_epochs_recovered_total": "Lives of workers that ended and left nothing open",
     "aipool_epochs_lost_total": "Workers whose journal was damaged or missing",
@@ -174,9 +188,9 @@ _OWN_COUNTERS = {
 
 def _shipped(sums: dict[_Key, int]) -> Iterator[Metric]:
     for name, how in _COUNTERS.items():
-        counter = CounterMetricFamily(name, how.text, labels=how.labels)
+        counter = CounterMetricFamily(how.shown or name, how.text, labels=how.labels)
         for labels, value in _of(sums, name):
-            counter.add_metric(labels, value)
+            counter.add_metric(labels, value / how.divisor)
         yield counter
     for name, how in _GAUGES.items():
         gauge = GaugeMetricFamily(name, how.text, labels=how.labels)

@@ -45,8 +45,9 @@ from aipool.rating.types import NO_USAGE, Usage
 
 log = structlog.get_logger()
 
-#: Entries of one transaction: other writers wait a quarter of a second at most.
-CHUNK_ENTRIES = 10_000
+#: Entries of one transaction: other writers, and with them the grants of live workers,
+#: wait for about a fifth of a second at most.
+CHUNK_ENTRIES = 2_000
 #: What the client saw of a call that its worker's death cut off: our failure.
 LOST_STATUS = 500
 LOST_ERROR = "worker_lost"

@@ -171,9 +171,7 @@ class Acknowledged(msgspec.Struct, tag=16, array_like=True, frozen=True):
 
 
 FromWorker = Hello | Acquire | Ship | FetchToken | Applied | Counters | Pong | Changed
-FromLedger = (
-    Welcome | Fenced | Granted | Recorded | TokenAnswer | Publish | Ping | Acknowledged
-)
+FromLedger = Welcome | Fenced | Granted | Recorded | TokenAnswer | Publish | Ping | Acknowledged
 
 _encoder = msgspec.msgpack.Encoder()
 from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)

@@ -26,9 +26,7 @@ _BLOCKED = {
     ),
 }
 _EXPIRED = unauthorized("This API token has expired.", "token_expired")
-_ADDRESS = forbidden(
-    "ip_not_allowed", "This API token may not be used from this address."
-)
+_ADDRESS = forbidden("ip_not_allowed", "This API token may not be used from this address.")
 
 MISSING_TOKEN = unauthorized(
     "No API token was given. Send it as `Authorization: Bearer sk-…`.", "missing_api_key"
@@ -51,7 +49,7 @@ def may_use(token: Token, address: str, now_seconds: float) -> Refusal | None:
     """May this token be used by this client now? None = yes."""
     view = token.view
     if view.blocked:
-        return _BLOCKED[view.blocked]
+        return _BLOCKED.get(view.blocked, _BLOCKED["disabled"])
     if view.expires_at and now_seconds >= view.expires_at:
         return _EXPIRED
     if token.addresses and address not in token.addresses:
@@ -66,8 +64,7 @@ def admit(body: ChatBody, token: Token, catalogue: Catalogue) -> Admitted | Refu
     if offer is None or (token.models is not None and body.model not in token.models):
         return _not_for_you(body.model, catalogue)
     input_tokens = body.input_tokens_max
-    if input_tokens > offer.context_tokens:
-        input_tokens = offer.context_tokens
+    input_tokens = min(input_tokens, offer.context_tokens)
     cap = body.output_cap
     if cap is None:
         cap = offer.max_output_tokens
@@ -82,11 +79,12 @@ def worst_case(offer: Offer, input_tokens: int, output_tokens: int) -> int:
 
 
 def reduced_cap(
-    body: ChatBody, admitted: Admitted, available_nano: int
+    body: ChatBody, admitted: Admitted, available_nano: int, input_estimate: int
 ) -> tuple[int, Admitted] | None:
     """The largest output cap that `available_nano` covers, and the smaller hold.
 
-    Only for a call that set no cap itself. None when not even a short answer is covered.
+    Only for a call that set no cap itself. input_estimate: tokens the input is likely to
+    take of the context. None when not even a short answer is covered.
     """
     offer = admitted.offer
     if body.output_cap is not None:
@@ -98,7 +96,7 @@ def reduced_cap(
         price=dearest,
         multiplier_ppm=offer.multiplier_ppm,
     )
-    room = max(offer.context_tokens - admitted.input_tokens, OUTPUT_TOKENS_LEAST)
+    room = max(offer.context_tokens - input_estimate, OUTPUT_TOKENS_LEAST)
     cap = min(tokens // body.choices, offer.max_output_tokens, room, TOKENS_MAX)
     if cap < OUTPUT_TOKENS_LEAST:
         return None
@@ -114,4 +112,3 @@ def _not_for_you(model: str, catalogue: Catalogue) -> Refusal:
     if not model.isprintable() or len(model) > 200:
         return invalid("`model` is not a model's name.", "model")
     return not_found(f"There is no model {model!r}.", "model_not_found", "model")
-

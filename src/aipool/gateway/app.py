@@ -1,9 +1,9 @@
 """Where a request goes: the table of contents of the gateway.
 
-    POST /v1/chat/completions …   the endpoints, under /v1, /openai/v1 and bare
-    OPTIONS /v1/…                 what a page of another origin may do
-    anything else under /v1       404 or 405, in OpenAI's shape
-    everything else               the control process: console, payments, set-up
+POST /v1/chat/completions …   the endpoints, under /v1, /openai/v1 and bare
+OPTIONS /v1/…                 what a page of another origin may do
+anything else under /v1       404 or 405, in OpenAI's shape
+everything else               the control process: console, payments, set-up
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ class App:
             endpoint.begin(self._context, endpoint, exchange)
             return
         methods = [
-            method
-            for method in (b"GET", b"POST", b"HEAD")
-            if self._find(method, path) is not None
+            method for method in (b"GET", b"POST", b"HEAD") if self._find(method, path) is not None
         ]
         if methods:
             self._refuse(

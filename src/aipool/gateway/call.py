@@ -25,11 +25,11 @@ from aipool.gateway import errors
 from aipool.gateway.access import client_address
 from aipool.gateway.admission import Admitted, admit, may_use, reduced_cap
 from aipool.gateway.body import ChatBody, parse
-from aipool.gateway.context import INLINE_BODY_BYTES_MAX, Context
+from aipool.gateway.context import Context
 from aipool.gateway.errors import Refusal
 from aipool.gateway.funds import Denied, Shortage
 from aipool.gateway.identity import find_token
-from aipool.gateway.metering import estimate_input
+from aipool.gateway.metering import INLINE_BODY_BYTES_MAX, estimate_input
 from aipool.gateway.relay import CLIENT_GONE, Relay
 from aipool.gateway.tokens import Token
 from aipool.kit.money import format_cny
@@ -201,7 +201,7 @@ class Call:
                 errors.unavailable("ledger_unavailable", "Balances cannot be checked just now.")
             )
             return
-        reduced = reduced_cap(body, admitted, denied.available_nano)
+        reduced = reduced_cap(body, admitted, denied.available_nano, self.input_estimate())
         if reduced is None or reduced[1].hold_nano >= admitted.hold_nano:
             what = "balance" if denied.budget.startswith("wallet:") else "API token's limit"
             self.refuse(
@@ -281,6 +281,14 @@ class Call:
             assert self.body is not None and self.admitted is not None
             self._input_estimate = estimate_input(self.body.raw, self.admitted.input_tokens)
         return self._input_estimate
+
+    def committed(self) -> None:
+        """The stream has begun: a large body is needed no longer, and its memory goes back."""
+        body = self.body
+        if body is not None and len(body.raw) > INLINE_BODY_BYTES_MAX:
+            self.input_estimate()
+            self.body = body._replace(raw=b"", spans={})
+            self.exchange.release_body()
 
     def progress(self, payload: bytes) -> None:
         """A P record of this call: journaled now, and repeated in a new segment."""

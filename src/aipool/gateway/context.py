@@ -12,13 +12,14 @@ from aipool.doors.outcome import Outcome
 from aipool.doors.records import Returned
 from aipool.gateway.access import AddressList, bucket_of
 from aipool.gateway.catalogue import Catalogue
-from aipool.gateway.counters import Counters
 from aipool.gateway.cors import Cors
+from aipool.gateway.counters import Counters
 from aipool.gateway.funds import Funds
 from aipool.gateway.journal import Journal
 from aipool.gateway.link import Shipping
 from aipool.gateway.log import CallLog
 from aipool.gateway.tokens import Tokens
+from aipool.kit.ids import RequestIds
 from aipool.wire.client import HttpClient
 from aipool.wire.limits import Limits
 
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 #: Clients that left whose streams are still being read for the vendor's usage report.
 DRAINS_MAX = 64
-
-#: Bodies above this are parsed in a thread: they would hold the loop for milliseconds.
-INLINE_BODY_BYTES_MAX = 1024 * 1024
 
 #: Refusals of one token that get a row of their own, a minute.
 REFUSAL_ROWS_PER_MINUTE = 60
@@ -44,7 +42,6 @@ class Context:
         self,
         *,
         loop: asyncio.AbstractEventLoop,
-        epoch: int,
         limits: Limits,
         secure: HttpClient,
         plain: HttpClient,
@@ -54,6 +51,7 @@ class Context:
     ) -> None:
         self.loop = loop
         self.time = loop.time
+        self.next_rid = RequestIds().new
         self.limits = limits
         self.secure = secure  # to TLS origins
         self.plain = plain  # to Unix sockets and to the private addresses that were allowed
@@ -78,15 +76,8 @@ class Context:
         self.drains = 0
         self.draining = False
 
-        self._epoch_text = f"{epoch & 0xFFFFFFFFFF:010x}"
-        self._calls = 0
         self._refusal_rows: dict[int, int] = {}
         self._minute = 0
-
-    def next_rid(self, at_ms: int) -> str:
-        """A request id: ordered by time, unique because the epoch is."""
-        self._calls += 1
-        return "req_%011x%s%06x" % (at_ms, self._epoch_text, self._calls)
 
     def settle_outcome(self, outcome: Outcome, then: Callable[[], None] | None) -> None:
         """Journal an outcome and queue it for the books; `then` runs once it is written."""

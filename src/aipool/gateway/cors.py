@@ -10,8 +10,7 @@ _EXPOSED = (
     b"retry-after, x-should-retry\r\n"
 )
 _PREFLIGHT = (
-    b"Access-Control-Allow-Methods: GET, POST, OPTIONS\r\n"
-    b"Access-Control-Max-Age: 86400\r\n"
+    b"Access-Control-Allow-Methods: GET, POST, OPTIONS\r\nAccess-Control-Max-Age: 86400\r\n"
 )
 
 

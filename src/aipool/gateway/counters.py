@@ -11,7 +11,22 @@ from bisect import bisect_left
 
 from aipool.doors.outcome import Outcome
 
-_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_BUCKETS_SECONDS = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+)
 _BUCKETS_MS = tuple(int(seconds * 1000) for seconds in _BUCKETS_SECONDS)
 _BUCKET_LABELS = tuple(f"{seconds:g}" for seconds in _BUCKETS_SECONDS)
 

@@ -119,7 +119,9 @@ _OURS = re.compile(r"\b(?:sk|org|proj|user|req)[-_][A-Za-z0-9*_-]{6,}|https?://\
 _MESSAGE_CHARACTERS_MAX = 2_000
 
 
-def passed_on(status: int, body: bytes, secrets: tuple[str, ...], names: tuple[str, str]) -> Refusal:
+def passed_on(
+    status: int, body: bytes, secrets: tuple[str, ...], names: tuple[str, str]
+) -> Refusal:
     """A vendor's refusal of the request itself, as ours: what the client can act on.
 
     secrets: texts that must not pass whatever they look like.  names: the vendor's name of

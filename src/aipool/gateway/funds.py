@@ -309,4 +309,3 @@ class Funds:
     def _return(self, lease: Lease) -> None:
         amount, lease.free_nano = lease.free_nano, 0
         self._give_back(Returned(lease.budget, lease.window, amount))
-

@@ -31,9 +31,9 @@ _ALLOWED = {name: name + b": " for name in _NAMES}
 def forwarded(headers: dict[bytes, bytes]) -> bytes:
     """The header lines of this request that its vendor gets too."""
     lines = b""
-    for name in headers:
+    for name, value in headers.items():
         if name in _ALLOWED:
-            lines += _ALLOWED[name] + headers[name] + b"\r\n"
+            lines += _ALLOWED[name] + value + b"\r\n"
     return lines
 
 

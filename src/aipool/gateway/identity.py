@@ -12,6 +12,7 @@ from aipool.gateway.headers import credential
 from aipool.gateway.tokens import Token
 from aipool.wire.exchange import Exchange
 
+
 class Memo(NamedTuple):
     """What a connection presented last, and its digest: most connections are one client's.
 

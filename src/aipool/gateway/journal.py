@@ -63,7 +63,9 @@ class RealDisk:
 
     def open(self, path: Path) -> int:
         """See Disk."""
-        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        return os.open(
+            path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600
+        )
 
     write = staticmethod(os.write)
     truncate = staticmethod(os.ftruncate)

@@ -24,6 +24,9 @@ from aipool.dialects.estimate import TokenCounter, estimate_request
 from aipool.doors.outcome import UsageSource
 from aipool.rating.types import NO_USAGE, TOKENS_MAX, Usage
 
+#: Bodies above this are not parsed in the event loop: it would stand for milliseconds.
+INLINE_BODY_BYTES_MAX = 1024 * 1024
+
 #: A stream's progress is journaled when this many more tokens were relayed, or when this
 #: long ago, whichever is earlier …
 PROGRESS_TOKENS = 64
@@ -39,8 +42,12 @@ DRAIN_SECONDS = 10.0
 def estimate_input(raw: bytes, tokens_max: int) -> int:
     """About how many input tokens this request is; only called when nobody reported it.
 
-    tokens_max: the bound that was held for; the estimate never exceeds it.
+    tokens_max: the bound that was held for, at one token a byte of text; the estimate
+    never exceeds it. A body too large to be read in the event loop is taken for English
+    prose: four bytes a token.
     """
+    if len(raw) > INLINE_BODY_BYTES_MAX:
+        return tokens_max // 4
     try:
         body: Any = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -130,9 +137,7 @@ def usage_of_answer(
     return _usage_of(answer, input_tokens)
 
 
-def _usage_of(
-    answer: ChatAnswer, input_tokens: Callable[[], int]
-) -> tuple[Usage, UsageSource]:
+def _usage_of(answer: ChatAnswer, input_tokens: Callable[[], int]) -> tuple[Usage, UsageSource]:
     """What a whole answer used, as it says or as it is counted."""
     reported = answer_usage(answer)
     if reported is not None:

@@ -140,6 +140,12 @@ class Relay:
         else:
             self.start()
 
+    def committed(self) -> None:
+        """No other key from here on: what a further try would have needed may go."""
+        self.call.committed()
+        if self.call.body is not None:
+            self._body = self.call.body
+
     # --- ResponseListener -----------------------------------------------------------------
 
     def response(self, status: int, headers: dict[bytes, bytes]) -> bool:

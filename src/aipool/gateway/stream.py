@@ -133,9 +133,10 @@ class Stream:
         meter.read(chunk, usage)
         if not self.committed and not self._left and chunk_is_meaningful(chunk):
             self._commit()
-        progress = meter.progress(self._time())
-        if progress is not None:
-            self._journal(progress)
+        if self.committed and not self._left:
+            progress = meter.progress(self._time())
+            if progress is not None:
+                self._journal(progress)
         if usage is None or chunk.choices or self._usage_wanted:
             self._out.append(self._relay.ours(event) if self._relay.renamed else event)
         return True
@@ -149,7 +150,7 @@ class Stream:
         self._last_sent_at = now
         exchange = call.exchange
         exchange.start(200, _HEADERS + call.headers())
-        exchange.release_body()
+        relay.committed()
         call.context.streams.add(self)
         if self._held:
             exchange.send(b"".join(self._held))

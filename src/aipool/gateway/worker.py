@@ -62,7 +62,6 @@ class Worker:
         secure = HttpClient(limits, tls=_upstream_tls(settings.upstream_ca_file), vet=vet.encrypted)
         self._context = context = Context(
             loop=loop,
-            epoch=epoch,
             limits=limits,
             secure=secure,
             plain=HttpClient(limits, vet=vet.plain, sweep=secure.sweep),
@@ -176,9 +175,13 @@ class Worker:
         context.draining = True
         for proxied in tuple(context.proxied):
             proxied.cut()
-        if not await self._server.drain():
-            for call in tuple(context.open_calls.values()):
-                call.shut_down()
+        limit = self._loop.time() + context.limits.drain_seconds
+        await self._server.drain()
+        # Calls whose client left may still be read for the vendor's report.
+        while context.open_calls and self._loop.time() < limit:
+            await asyncio.sleep(0.02)
+        for call in tuple(context.open_calls.values()):
+            call.shut_down()
         limit = self._loop.time() + LAST_BATCH_SECONDS
         while context.open_calls and self._loop.time() < limit:
             await asyncio.sleep(0.02)

@@ -156,14 +156,6 @@ class Database:
         ((blocked, log_pages, moved_pages),) = self._pragma(f"wal_checkpoint({mode})")
         return Checkpoint(bool(blocked), log_pages, moved_pages)
 
-    def free_pages(self, pages: int) -> None:
-        """Gives up to `pages` unused pages back to the file system."""
-        self._pragma(f"incremental_vacuum({pages:d})")
-
-    def integrity_errors(self) -> list[str]:
-        """What SQLite itself finds wrong with the file; empty when all is well."""
-        return [str(row[0]) for row in self._pragma("integrity_check") if row[0] != "ok"]
-
     def close(self) -> None:
         """Closes the idle connections. The last handle on the file also checkpoints it."""
         self._readers.dispose()

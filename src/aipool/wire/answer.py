@@ -50,6 +50,7 @@ class AnswerReader:
         "complete",
         "head_read",
         "keep_alive",
+        "on_body",
         "until_close",
     )
 
@@ -57,11 +58,12 @@ class AnswerReader:
         self._connection = connection
         self._limits = connection.client.limits
         self._budget = connection.client.answers
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append  # Called for every chunk: no Python in between.
         self._parser = HttpResponseParser(self)
         self._headers: dict[bytes, bytes] = {}
         self._status = 0
         self._interim = False
-        self._pieces: list[bytes] = []
         self._content: bytearray | None = None
         self._charged_bytes = 0
         self._received_bytes = 0
@@ -130,7 +132,7 @@ class AnswerReader:
             self.keep_alive = (
                 not self._pieces and b"close" not in headers.get(b"connection", b"").lower()
             )
-            self._pieces = []
+            self._pieces.clear()
             self.complete = True
         elif length is None and coding is None and self._status not in BODILESS:
             self.until_close = not self.complete
@@ -139,7 +141,7 @@ class AnswerReader:
     def _take_pieces(self, request: Request) -> None:
         pieces = self._pieces
         piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._pieces = []
+        pieces.clear()
         self._begun = True
         if not self.complete:
             self._connection.postpone(request)
@@ -226,10 +228,6 @@ class AnswerReader:
             self._interim = True
         else:
             self._status = status
-
-    def on_body(self, piece: bytes) -> None:
-        """A piece of the body."""
-        self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
         """The answer is whole."""
