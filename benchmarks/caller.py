@@ -32,9 +32,9 @@ class Answer:
         return self.headers.get("x-request-id", "")
 
     @property
-    def epoch_bits(self) -> int:
-        """The low 40 bits of the epoch of the worker that answered, -1 when it did not say."""
-        return int(self.rid[15:25], 16) if self.rid else -1
+    def worker(self) -> str:
+        """Which worker answered, "" when it did not say."""
+        return worker_of(self.rid)
 
     def usage(self) -> tuple[int, int] | None:
         """Input and output tokens that the answer itself reports, streamed or not."""
@@ -50,6 +50,12 @@ class Answer:
         lines = bytes(self.body).split(b"\n")
         events = [line[6:] for line in lines if line.startswith(b"data: ")]
         return [json.loads(event) for event in events if event != b"[DONE]"]
+
+
+def worker_of(rid: str) -> str:
+    """What a request id has in common with all others of one life of one worker: the digits of
+    chance between its time and its count."""
+    return rid[16:26]
 
 
 class Line:
@@ -81,7 +87,13 @@ class Line:
         self._writer.write(
             b"%b %b HTTP/1.1\r\nhost: proof\r\nauthorization: Bearer %b\r\n"
             b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-            % (b"GET" if body is None else b"POST", path.encode(), token.encode(), len(payload), payload)
+            % (
+                b"GET" if body is None else b"POST",
+                path.encode(),
+                token.encode(),
+                len(payload),
+                payload,
+            )
         )
         try:
             await self._read(answer)
@@ -137,7 +149,9 @@ def encoded(body: dict[str, Any]) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def chat(model: str, wishes: dict[str, Any], marker: str, max_tokens: int, *, stream: bool) -> dict[str, Any]:
+def chat(
+    model: str, wishes: dict[str, Any], marker: str, max_tokens: int, *, stream: bool
+) -> dict[str, Any]:
     """A chat request that tells the fake vendor what to do, and carries a marker for its books."""
     body: dict[str, Any] = {
         "model": model,

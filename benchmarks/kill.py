@@ -75,12 +75,16 @@ _UNKNOWN_TOKEN: Final = "sk-unknown-{:02}-" + "u" * 36
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of it. workers: kills for each of the four phases."""
+    """How much of it.
+
+    workers: kills for each of the four phases. load_seconds: at least and at most so long is the
+    load of a phase on before its kill.
+    """
 
     workers: int = 5
     ledger: int = 5
     control: int = 5
-    callers: int = CALLERS
+    load_seconds: tuple[float, float] = (0.8, 1.3)
     seed: int = 1
 
 
@@ -94,7 +98,6 @@ class Report:
     serving_seconds: dict[str, list[float]] = field(default_factory=dict)
     """From a death until whoever waits for that process is served."""
     recovery_seconds: list[float] = field(default_factory=list)
-    unshipped: list[int] = field(default_factory=list)
     unavailable: int = 0
     problems: list[str] = field(default_factory=list)
     verdict: Verdict = field(default_factory=Verdict)
@@ -103,18 +106,17 @@ class Report:
 class Load:
     """Clients that call again and again, each call from an address of its own."""
 
-    def __init__(self, platform: Platform, callers: int, chance: random.Random) -> None:
+    def __init__(self, platform: Platform, chance: random.Random) -> None:
         self.calls: list[Made] = []
         self.wishes: list[Wish] = _QUICK
         self._platform = platform
         self._chance = chance
         self._running = True
-        self._count = callers
         self._callers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to call."""
-        again = [self._call_again() for _ in range(self._count)]
+        again = [self._call_again() for _ in range(CALLERS)]
         again += [self._call_quickly() for _ in range(QUICK_CALLERS)]
         self._callers = [asyncio.create_task(caller) for caller in again]
 
@@ -161,7 +163,7 @@ class Storm:
         self._plan = plan
         self._report = report
         self._chance = random.Random(plan.seed)
-        self._load = Load(platform, plan.callers, self._chance)
+        self._load = Load(platform, self._chance)
         self._books = LookedUp(platform.database_path)
         self._unknown = 0
         self._watching: list[asyncio.Task[None]] = []
@@ -170,8 +172,10 @@ class Storm:
         """Everything the plan says; the calls that were made."""
         steps: list[Callable[[], Any]] = []
         for aim in _PHASES:
-            steps += [lambda aim=aim, turn=turn: self._kill_worker(aim, turn)  # type: ignore[misc]
-                      for turn in range(self._plan.workers)]
+            steps += [
+                lambda aim=aim, turn=turn: self._kill_worker(aim, turn)  # type: ignore[misc]
+                for turn in range(self._plan.workers)
+            ]
         for turn in range(self._plan.ledger):
             steps.append(lambda turn=turn: self._kill_ledger(long=turn == 0))  # type: ignore[misc]
         steps += [self._kill_control] * self._plan.control
@@ -190,7 +194,7 @@ class Storm:
 
     async def _kill_worker(self, aim: str, turn: int) -> None:
         self._load.wishes = [*_PHASES[aim], *_PHASES[aim], self._chance.choice(_QUICK)]
-        await asyncio.sleep(self._chance.uniform(0.8, 1.3))
+        await self._under_load()
         workers = await self._all_workers()
         pid = workers[turn % len(workers)]
         epoch = self._books.epoch_of(pid)
@@ -199,10 +203,10 @@ class Storm:
             stopped = self._platform.process.ledger()
             os.kill(stopped, signal.SIGSTOP)
             await asyncio.sleep(self._chance.uniform(0.1, 0.4))
-        kill = self._kill(pid, "worker", aim, epoch & 0xFF_FFFF_FFFF)
+        self._kill(pid, "worker", aim)
         waiting = asyncio.create_task(self._wait_for_workers())
         if stopped is not None:
-            self._count_unshipped(kill)
+            self._note_unrecorded()
             os.kill(stopped, signal.SIGCONT)
         over = await _until(lambda: self._books.is_over(epoch), HOLDS_SECONDS_MAX)
         if over is None:
@@ -211,18 +215,14 @@ class Storm:
             self._report.recovery_seconds.append(over)
         self._serves_again("worker", await waiting)
 
-    def _count_unshipped(self, kill: Kill) -> None:
-        """Answers that arrived whole and are not in the books at this moment."""
+    def _note_unrecorded(self) -> None:
+        """Answers that have arrived whole and are not in the books at this moment."""
         recorded = {row.rid for row in self._books.calls()}
-        answered = [made.answer for made in self._load.calls[-2000:] if made.answer.whole]
-        unshipped = [
-            answer
-            for answer in answered
-            if answer.epoch_bits == kill.epoch_bits
-            and answer.status == 200
-            and answer.rid not in recorded
-        ]
-        self._report.unshipped.append(len(unshipped))
+        answers = [made.answer for made in self._load.calls if made.answer.whole]
+        rids = [answer.rid for answer in answers if answer.status == 200]
+        kill = self._report.kills[-1]
+        unrecorded = tuple(rid for rid in rids if rid not in recorded)
+        self._report.kills[-1] = kill._replace(unrecorded=unrecorded)
 
     async def _wait_for_workers(self) -> float:
         """The longest that a connection waits which is opened now: until the successor serves."""
@@ -239,7 +239,7 @@ class Storm:
     async def _kill_ledger(self, *, long: bool) -> None:
         """While it is away: no call is cut, none is told that it has no money."""
         self._load.wishes = _MIXTURE
-        await asyncio.sleep(self._chance.uniform(0.5, 1.0))
+        await self._under_load()
         await self._all_workers()
         pid = self._platform.process.ledger()
         known = [self._new_token() for _ in range(2)]
@@ -248,17 +248,20 @@ class Storm:
             await ask_once(self._platform.port, token, path="/v1/models")
         if long:
             os.kill(pid, signal.SIGSTOP)
-        asking = [asyncio.create_task(self._load.call(token)) for token in [*known, self._new_token()]]
+        asking = self._ask_for([*known, self._new_token()])
         if long:
             await asyncio.sleep(LONG_STOP_SECONDS)
-        kill = self._kill(pid, "ledger", "mixture", -1)
-        asking += [asyncio.create_task(self._load.call(token)) for token in [*known, self._new_token()]]
+        kill = self._kill(pid, "ledger", "mixture")
+        asking += self._ask_for([*known, self._new_token()])
         back = await _until(self._ledger_answers, 10.0)
         self._serves_again("ledger", 10.0 if back is None else now() - kill.moment)
         statuses = [(await call).answer.status for call in asking]
         if not set(statuses) <= {200, 503}:
             self._problem(f"with the ledger process down, calls were answered {statuses}")
         self._report.unavailable += statuses.count(503)
+
+    def _ask_for(self, tokens: Sequence[str]) -> list[asyncio.Task[Made]]:
+        return [asyncio.create_task(self._load.call(token)) for token in tokens]
 
     def _new_token(self) -> str:
         """The token of a user whom no worker has met."""
@@ -276,8 +279,8 @@ class Storm:
     async def _kill_control(self) -> None:
         """While it is away its pages say 503, and calls go on."""
         self._load.wishes = _MIXTURE
-        await asyncio.sleep(self._chance.uniform(0.5, 1.0))
-        kill = self._kill(self._platform.process.control(), "control", "mixture", -1)
+        await self._under_load()
+        kill = self._kill(self._platform.process.control(), "control", "mixture")
         port, statuses = self._platform.port, set()
         while now() - kill.moment < 10.0:
             answer = await ask_once(port, "none", path="/setup")
@@ -291,27 +294,31 @@ class Storm:
 
     # --- all of them ------------------------------------------------------------------------
 
-    def _kill(self, pid: int, role: str, aim: str, epoch_bits: int) -> Kill:
+    async def _under_load(self) -> None:
+        await asyncio.sleep(self._chance.uniform(*self._plan.load_seconds))
+
+    def _kill(self, pid: int, role: str, aim: str) -> Kill:
         before = set(self._platform.process.by_role()[role])
         os.kill(pid, signal.SIGKILL)
-        kill = Kill(role, aim, now(), epoch_bits)
+        kill = Kill(role, aim, now())
         self._report.kills.append(kill)
-        self._watching.append(asyncio.create_task(self._await_successor(role, before)))
+        self._watching.append(asyncio.create_task(self._await_successor(kill, before)))
         return kill
 
-    async def _await_successor(self, role: str, before: set[int]) -> None:
+    async def _await_successor(self, kill: Kill, before: set[int]) -> None:
         def there() -> set[int]:
-            return set(self._platform.process.by_role()[role]) - before
+            return set(self._platform.process.by_role()[kill.role]) - before
 
-        seconds = await _until(there, 10.0)
-        self._report.started_seconds.setdefault(role, []).append(10.0 if seconds is None else seconds)
+        if await _until(there, 10.0) is None:
+            self._problem(f"nobody took the place of what was killed: {kill}")
+        self._report.started_seconds.setdefault(kill.role, []).append(now() - kill.moment)
 
     async def _all_workers(self) -> list[int]:
         """The workers, when all of them have opened their epochs."""
 
         def there() -> bool:
-            workers = self._platform.process.workers()
-            return len(workers) == self._platform.workers and all(map(self._books.epoch_of, workers))
+            pids = self._platform.process.workers()
+            return len(pids) == self._platform.workers and all(map(self._books.epoch_of, pids))
 
         if await _until(there, 10.0) is None:
             self._problem("a worker that was killed was not replaced within 10 s")
@@ -371,9 +378,17 @@ def storm(plan: Plan) -> Report:
         report.verdict = compare(calls, vendor.books(), books.calls(), report.kills, PRICE_NANO)
         books.close()
         _verified(platform, report)
-        report.problems += [line for line in platform.log.splitlines() if "Traceback" in line]
+        report.problems += _deaths_of_its_own(platform.log, len(report.kills))
     report.problems += report.verdict.problems
     return report
+
+
+def _deaths_of_its_own(log: str, kills: int) -> list[str]:
+    """What the supervisor and the processes say of ends that were not our doing."""
+    lines = log.splitlines()
+    deaths = [line for line in lines if "starting it again" in line]
+    strange = [line for line in lines if "Traceback" in line or "ending it" in line]
+    return strange if len(deaths) == kills else [*strange, f"{kills} kills, but:", *deaths]
 
 
 def _verified(platform: Platform, report: Report) -> None:
@@ -387,7 +402,7 @@ def shortfalls(plan: Plan, report: Report) -> list[str]:
     """What of the plan did not happen: a kill that missed its phase proves nothing."""
     landed = report.verdict.landed
     missed = [aim for aim in _PHASES if "shipped" not in aim and landed.get(aim, 0) < plan.workers]
-    if sum(count > 0 for count in report.unshipped) < plan.workers:
+    if sum(count > 0 for count in report.verdict.unshipped) < plan.workers:
         missed.append("settled-not-shipped")
     return [f"too few calls were met {aim}" for aim in missed]
 
@@ -412,14 +427,18 @@ def main(arguments: Sequence[str]) -> int:
     print(f"calls of a killed worker resolved after {_spread(report.recovery_seconds)}")
     if max(report.recovery_seconds) > RECOVERY_SECONDS_MAX:
         problems.append("recovery took longer than 2 s")
-    print("kills met", ", ".join(f"{n} {where}" for where, n in sorted(verdict.landed.items())),
-          f"and {sum(report.unshipped)} settled-not-shipped")
+    print(
+        "kills met",
+        ", ".join(f"{n} {where}" for where, n in sorted(verdict.landed.items())),
+        f"and {sum(verdict.unshipped)} settled-not-shipped",
+    )
     print(f"{report.unavailable} calls answered 503 while the ledger process was away, none 402")
     for problem in problems[:20]:
         print(f"PROBLEM: {problem}")
     print(
-        f"{verdict.whole} answers whole and charged exactly, {verdict.refused} refused for nothing, "
-        f"{verdict.cut} cut, {verdict.recovered} of them recovered; "
+        f"{verdict.whole} answers whole and charged exactly, "
+        f"{verdict.refused} refused for nothing, {verdict.cut} cut, "
+        f"{verdict.recovered} of them recovered; "
         f"charged ¥{verdict.charged_nano / 1e9:.6f}, "
         f"not charged ¥{verdict.uncharged_nano / 1e9:.6f}; {len(problems)} problems"
     )

@@ -10,19 +10,16 @@ folder, the sockets, the processes, and those also when the proof itself is kill
 
 from __future__ import annotations
 
-import ctypes
 import http.client
 import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -50,7 +47,11 @@ _MODULES = {
     "aipool.control.main": "control",
     "aipool.gateway.main": "worker",
 }
-_PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
+#: Runs a Python program that ends when its parent does: PR_SET_PDEATHSIG (1), SIGTERM (15).
+_DIES_WITH_PARENT: Final = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15, 0, 0, 0); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 
 
 class CommandFailed(Exception):
@@ -64,7 +65,7 @@ class Processes:
         self.supervisor = supervisor
 
     def by_role(self) -> dict[str, list[int]]:
-        """Process ids of `ledger`, `control` and `worker`, oldest first; a dead one is not named."""
+        """Process ids of `ledger`, `control` and `worker`; a dead one is not named."""
         found: dict[str, list[int]] = {"ledger": [], "control": [], "worker": []}
         for pid in sorted(children(self.supervisor)):
             role = _role(pid)
@@ -99,6 +100,7 @@ class Platform:
     credit: what PHONE's wallet starts with, in CNY. price: of MODEL, CNY per 1M tokens.
     extra_env: settings as AIPOOL_* variables; they win over what is set here.
     document: applied besides the vendors, the model, the user and the token above.
+    before_start: what else is to be done to the installation while nothing runs on it.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class Platform:
         price: Mapping[str, str] = PRICE,
         extra_env: Mapping[str, str] | None = None,
         document: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+        before_start: Callable[[Platform], None] | None = None,
         keep: bool = False,
     ) -> None:
         self.workers = workers
@@ -119,6 +122,7 @@ class Platform:
         self.port = 0
         self.metrics_port = free_port()
         self._document = _document(upstreams, credit, price, document or {})
+        self._before_start = before_start
         self._keep = keep
         self.folder = Path(tempfile.mkdtemp(prefix="aipool-"))
         self.data_dir = self.folder / "data"
@@ -161,6 +165,8 @@ class Platform:
     def __enter__(self) -> Platform:
         try:
             self.apply(self._document)
+            if self._before_start is not None:
+                self._before_start(self)
             self.start()
         except BaseException:
             self.__exit__()
@@ -177,7 +183,8 @@ class Platform:
     def start(self) -> None:
         """Start it on a free port; returns when every process serves."""
         assert self._supervisor is None
-        command = [sys.executable, "-m", "aipool.cli", "serve", "--port", str(self.port)]
+        command = [sys.executable, "-c", _DIES_WITH_PARENT]
+        command += ["-m", "aipool.cli", "serve", "--port", str(self.port)]
         command += ["--workers", str(self.workers), "--metrics-port", str(self.metrics_port)]
         self._supervisor = subprocess.Popen(
             command,
@@ -188,7 +195,6 @@ class Platform:
             stderr=subprocess.PIPE,
             text=True,
             process_group=0,
-            preexec_fn=_die_with_parent,
         )
         ready = threading.Event()
         self._listening = threading.Thread(
@@ -305,27 +311,12 @@ def memory_bytes(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def wait_until(reached: Callable[[], object], seconds: float, pause_seconds: float = 0.01) -> float | None:
-    """Seconds until `reached()` was true, None when it was not within `seconds`."""
-    started = time.monotonic()
-    while True:
-        if reached():
-            return time.monotonic() - started
-        if time.monotonic() - started > seconds:
-            return None
-        time.sleep(pause_seconds)
-
-
 def _role(pid: int) -> str | None:
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
     except OSError:
         return None
     return next((_MODULES[word] for word in command if word in _MODULES), None)
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 # --- what is sold ------------------------------------------------------------------------------

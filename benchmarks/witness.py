@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from pysqlite3 import dbapi2
 
-from benchmarks.caller import Answer
+from benchmarks.caller import Answer, worker_of
 from tests.fakes.books import Books, Entry
 
 #: A stream's progress is in the journal after 64 more tokens, but at most four times a second; so
@@ -59,19 +59,15 @@ class Row(NamedTuple):
     written_off_nano: int
     recovered: int
 
-    @property
-    def epoch_bits(self) -> int:
-        """The low 40 bits of the epoch of the worker that took the call."""
-        return int(self.rid[15:25], 16)
-
 
 class Kill(NamedTuple):
-    """A process that was killed. epoch_bits: a worker's, else -1."""
+    """A process that was killed. unrecorded: ids of answers that had arrived whole by then and
+    were not in the books."""
 
     role: str
     aim: str
     moment: float
-    epoch_bits: int
+    unrecorded: tuple[str, ...] = ()
 
 
 class Price(NamedTuple):
@@ -139,6 +135,8 @@ class Verdict:
     uncharged_nano: int = 0
     landed: dict[str, int] = field(default_factory=dict)
     """Calls that a kill met, by how far they were."""
+    unshipped: list[int] = field(default_factory=list)
+    """For each kill, answers of the killed worker that were in its journal only."""
 
 
 def compare(
@@ -164,6 +162,7 @@ class _Comparison:
         self._served: dict[str, list[Entry]] = {}
         for entry in books:
             self._served.setdefault(entry.user or "", []).append(entry)
+        self._recovered: dict[str, list[Made]] = {}
         self._rows: dict[str, list[Row]] = {}
         for row in rows:
             self._rows.setdefault(row.ip, []).append(row)
@@ -189,8 +188,10 @@ class _Comparison:
         for rows in self._rows.values():
             if any(row.charged_nano for row in rows):
                 verdict.problems.append(f"nobody made the call of {rows[0]}")
-        if any(self._served):
+        if self._served:
             verdict.problems.append(f"the vendor served calls nobody made: {len(self._served)}")
+        self._each_worker_died_once()
+        self._count_unshipped()
         return verdict
 
     def _whole(self, made: Made, row: Row | None, served: list[Entry]) -> None:
@@ -214,8 +215,7 @@ class _Comparison:
             self._say(made, f"was refused, but {row}")
 
     def _cut(self, made: Made, row: Row | None, served: list[Entry]) -> None:
-        """Who was cut off pays at most what the vendor asks, at most what was held, and was cut
-        off by the kill of its own worker: so there are no more of them than were in flight."""
+        """Who was cut off pays at most what the vendor asks, at most what was held."""
         kills = [kill for kill in self._kills if kill.role == "worker" and made.spans(kill.moment)]
         if not kills:
             self._say(made, f"was cut off, and no worker was killed: {made.answer} {row}")
@@ -235,13 +235,11 @@ class _Comparison:
             return
         self._verdict.recovered += 1
         self._verdict.uncharged_nano += billed - row.charged_nano
-        kill = next((kill for kill in kills if kill.epoch_bits == row.epoch_bits), None)
-        if kill is None:
-            self._say(made, f"is recovered, but nobody killed its worker: {row}")
-            return
+        self._recovered.setdefault(worker_of(row.rid), []).append(made)
         self._landed(made, served)
         if made.stream:
-            lost = PROGRESS_TOKENS + made.tokens_per_second * (PROGRESS_SECONDS + ON_THE_WAY_SECONDS)
+            unwritten_seconds = PROGRESS_SECONDS + ON_THE_WAY_SECONDS
+            lost = PROGRESS_TOKENS + made.tokens_per_second * unwritten_seconds
             first = 0 if row.charged_nano else served[0].billed_input if served else 0
             if billed - row.charged_nano > self._price.of(first, round(lost)):
                 self._say(made, f"lost more than one progress interval of {billed}: {row}")
@@ -256,6 +254,26 @@ class _Comparison:
         else:
             where = "headers received"
         self._verdict.landed[where] = self._verdict.landed.get(where, 0) + 1
+
+    def _each_worker_died_once(self) -> None:
+        """All recovered calls of one worker were under way at one and the same kill: so there are
+        no more of them than were in flight."""
+        for worker, calls in self._recovered.items():
+            kills = [kill for kill in self._kills if kill.role == "worker"]
+            if not any(all(made.spans(kill.moment) for made in calls) for kill in kills):
+                self._verdict.problems.append(
+                    f"{len(calls)} calls of worker {worker} are recovered, but no kill met them all"
+                )
+
+    def _count_unshipped(self) -> None:
+        """Answers in the journal only, of the worker that was killed: the one never heard again."""
+        last: dict[str, float] = {}
+        for made in self._calls:
+            worker = made.answer.worker
+            last[worker] = max(last.get(worker, 0.0), made.began)
+        for kill in self._kills:
+            dead = [rid for rid in kill.unrecorded if last[worker_of(rid)] <= kill.moment]
+            self._verdict.unshipped.append(len(dead))
 
     def _say(self, made: Made, text: str) -> None:
         self._verdict.problems.append(f"{made.marker} ({made.address}) {text}")

@@ -17,12 +17,13 @@ import re
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 import uvloop
 
+from aipool import config
 from aipool.accounts import service as accounts
 from aipool.api_tokens import service as api_tokens
 from aipool.api_tokens.types import TokenTerms
@@ -40,6 +42,7 @@ from aipool.audit.types import Act
 from aipool.books.verify import verify
 from aipool.calls import service as calls
 from aipool.calls.types import CallRow
+from aipool.cli.session import Session
 from aipool.groups import service as groups
 from aipool.kit.clock import now_ms
 from aipool.kit.db import Database, open_database
@@ -200,6 +203,8 @@ class Platform:
     def __post_init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.address = ("", 0)
+        #: Calls whose vendors did not speak so that one could understand them.
+        self.odd: set[str] = set()
         self._phones = itertools.count(13_900_000_000)
         self._database: Database | None = None
 
@@ -214,7 +219,6 @@ class Platform:
             "PATH": os.environ["PATH"],
             "HOME": str(self.run_dir),
             "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))),
-            "PYTHONWARNINGS": "error",
             "XDG_RUNTIME_DIR": str(self.run_dir),
             "AIPOOL_DATA_DIR": str(self.data_dir),
             "AIPOOL_PRIVATE_UPSTREAMS": "127.0.0.0/8",
@@ -226,15 +230,17 @@ class Platform:
         """Starts it and waits until it serves."""
         command = [sys.executable, "-m", "aipool.cli", "serve", "--port", "0"]
         command += ["--workers", str(self.workers)] + ["--demo"] * self.demo
-        self.process = subprocess.Popen(
-            command,
-            env=self._environ(),
-            cwd=self.run_dir,
-            stdout=(self.run_dir / "stdout").open("wb"),
-            stderr=(self.run_dir / "stderr").open("ab"),
-            start_new_session=True,
-        )
         said = len(self.log)
+        out, err = self.run_dir / "stdout", self.run_dir / "stderr"
+        with out.open("wb") as stdout, err.open("ab") as stderr:
+            self.process = subprocess.Popen(
+                command,
+                env=self._environ(),
+                cwd=self.run_dir,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
 
         def address() -> re.Match[str] | None:
             assert self.process is not None
@@ -302,23 +308,29 @@ class Platform:
             self._database = open_database(f"sqlite:///{self.data_dir / 'aipool.db'}")
         return self._database
 
-    @property
-    def secrets(self) -> Secrets:
-        return Secrets(load_keyring(self.data_dir), load_pepper(self.data_dir))
+    def session(self) -> Session:
+        """What a command of the product works with: its changes reach the running workers."""
+        settings = config.load({"data_dir": str(self.data_dir)}, self._environ())
+        secrets = Secrets(load_keyring(self.data_dir), load_pepper(self.data_dir))
+        vet = Vet(settings.private_upstreams)
+        return Session(settings, self.database, secrets, vet, Act("test", now_ms()))
 
     def apply(self, text: str) -> None:
         """What `aipool apply` does, before the start."""
         assert self.process is None
+        it = self.session()
         document = read_document(text, os.environ)
-        vet = Vet(_networks("127.0.0.0/8"))
-        carry_out(self.database, document, Act("test", now_ms()), self.secrets, vet)
+        carry_out(it.database, document, it.act, it.secrets, it.vet, dry_run=False)
 
-    def customer(self, credit: str | int = "10", *, group: str = "default", **terms: Any) -> Customer:
+    def customer(
+        self, credit: str | int = "10", *, group: str = "default", **terms: Any
+    ) -> Customer:
         """A user with this much money (CNY as text, nano as a number) and a token."""
-        act = Act("test", now_ms())
+        session = self.session()
+        act = session.act
         phone = f"+86{next(self._phones)}"
         amount = credit if isinstance(credit, int) else int(float(credit) * 1e9)
-        with self.database.write() as tx:
+        with session.change() as tx:
             user = accounts.create_user(tx, act, phone=phone, password_hash="x")
             if amount:
                 book_opening_credit(tx, act, user, amount)
@@ -328,7 +340,7 @@ class Platform:
             found = groups.find_group(tx.connection, group) if group != "default" else default
             assert found is not None
             wanted = TokenTerms("t", found.id, **terms)
-            token, secret = api_tokens.create_token(tx, act, self.secrets.pepper, user, wanted)
+            token, secret = api_tokens.create_token(tx, act, session.secrets.pepper, user, wanted)
         return Customer(user.id, phone, token.id, secret)
 
     def row(self, rid: str) -> CallRow:
@@ -367,14 +379,6 @@ class Platform:
                 sa.text("SELECT kind, amount_nano FROM transfers WHERE ref = :rid"), {"rid": rid}
             )
             return {kind: amount for kind, amount in rows}
-
-    def settled(self, customer: Customer) -> Wallet:
-        """The wallet once nothing of it is leased any more: every hold has ended."""
-        return eventually(
-            lambda: wallet if (wallet := self.wallet(customer)).leased_nano == 0 else None,
-            "all leases given back",
-            25,
-        )  # type: ignore[return-value]
 
     # --- calls ------------------------------------------------------------------------------
 
@@ -418,16 +422,29 @@ class Platform:
         token = customer if isinstance(customer, str) else customer.token
         return self.ask("POST", CHAT, body, headers, token=token)
 
-    def leave_after(self, customer: Customer, body: Mapping[str, Any], events: int) -> bytes:
-        """Starts a call and hangs up after so many events of content; 0: once it was sent."""
+    def leave(
+        self,
+        customer: Customer,
+        body: Mapping[str, Any],
+        when: Callable[[bytes], object],
+        *,
+        abruptly: bool = True,
+    ) -> bytes:
+        """Starts a call and hangs up when this is true of what has come; gives what has.
+
+        abruptly: with a reset; otherwise with a mere end, after which a client might still read.
+        """
         raw = json.dumps(body).encode()
         with self.connect() as sock:
             sock.sendall(head(customer.token, len(raw)) + raw)
             got = b""
-            while events and got.count(b'"content":') < events:
-                piece = sock.recv(65536)
-                assert piece, got
-                got += piece
+            while not when(got):
+                if select.select([sock], [], [], 0.005)[0]:
+                    piece = sock.recv(65536)
+                    assert piece, got
+                    got += piece
+            if abruptly:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return got
 
     def raw(self, data: bytes, seconds: float = PATIENCE_SECONDS) -> bytes:
@@ -456,16 +473,21 @@ class Platform:
         """The books agree with themselves and with those of the vendors."""
         report = verify(self.database)
         assert not report.count, list(report.lines())
+        assert not report.recovered, "a call was left to be recovered"
+        with self.database.read() as connection:
+            assert connection.execute(sa.text("SELECT count(*) FROM leases")).scalar() == 0
         for row in self.rows():
-            self._compare(row)
+            if row.rid not in self.odd:
+                self._compare(row)
 
     def _compare(self, row: CallRow) -> None:
         """A call that went well is charged what its vendor says it served; one that did not, at
         most that."""
         number = row.upstream_request_id.removeprefix("req-fake-")
-        if not number.isdigit() or len(self.vendors) != 1:
+        if not number.isdigit() or row.vendor_id > len(self.vendors):
             return
-        entry = self.vendors[0].books.entries[int(number) - 1]
+        # The catalogue's vendors stand in the order of the fake ones.
+        entry = self.vendors[row.vendor_id - 1].books.entries[int(number) - 1]
         served = (entry.billed_input, entry.billed_output)
         used = (row.input_tokens, row.output_tokens)
         if row.status == 200 and not row.error:
@@ -498,12 +520,6 @@ def _is_whole(got: bytes) -> bool:
     top, blank, body = got.partition(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", top.lower())
     return bool(blank and length and len(body) >= int(length[1]))
-
-
-def _networks(*texts: str) -> Sequence[Any]:
-    import ipaddress
-
-    return [ipaddress.ip_network(text) for text in texts]
 
 
 def charge(usage: tuple[int, ...] | None, price: TokenPrice = PRICE, ppm: int = 1_000_000) -> int:

@@ -1,13 +1,15 @@
 """A real ledger process on a real database, and workers as it sees them.
 
 The process is started as the supervisor starts it. A worker here is an epoch directory
-with a real lock and a real journal, and a blocking socket that speaks doors.frames.
+with a real lock and a real journal, and a blocking socket that speaks doors.frames. While
+no process is started, what a worker says is written directly, by the same `record`.
 """
 
 from __future__ import annotations
 
 import atexit
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -26,6 +28,8 @@ import sqlalchemy as sa
 
 from aipool.books import verify
 from aipool.books.epochs import Epochs
+from aipool.books.record import record
+from aipool.books.requests import Answer, Borrow, Open, Request, append_of
 from aipool.catalog.tables import prices
 from aipool.config import Settings, load
 from aipool.doors import frames, records
@@ -48,9 +52,8 @@ from aipool.doors.records import Hold, Progress, Returned, Synced
 from aipool.installation import run_directory
 from aipool.kit.clock import now_ms
 from aipool.kit.db import Database, open_database
-from aipool.kit.ids import RequestIds
 from aipool.ledger import service as ledger
-from aipool.ledger.types import Refused, TransferKind
+from aipool.ledger.types import EpochState, Refused, TransferKind
 from aipool.migrate import migrate
 from aipool.rating.per_token import rate
 from aipool.rating.types import TokenPrice, Usage
@@ -60,7 +63,7 @@ CNY = 1_000_000_000
 # 1 nano a token in, 2 nano a token out: charges are easy to read.
 PRICE = TokenPrice(1, 1_000_000, 1_000_000, 2_000_000)
 
-_ids = RequestIds()
+_count = itertools.count()
 
 
 def eventually(claim: Callable[[], bool], what: str) -> None:
@@ -182,6 +185,12 @@ class Installation:
         """What the process wrote to stderr."""
         return (self.data_dir / "ledger.log").read_text()
 
+    def ask(self, request: Request) -> Answer:
+        """What the process would answer, in a transaction of its own."""
+        with self.database.write() as tx:
+            batch = record(tx, [request], at_ms=now_ms(), slice_max_nano=2 * CNY)
+        return batch.answers[0]
+
     def credit(self, user_id: int, amount_nano: int) -> None:
         """Money for a user, out of nowhere but `cash:test`."""
         with self.database.write() as tx:
@@ -198,6 +207,25 @@ class Installation:
             )
         assert not isinstance(booked, Refused)
 
+    def debit(self, user_id: int, amount_nano: int) -> None:
+        """Takes money from a user."""
+        with self.database.write() as tx:
+            moved = ledger.adjust_wallet(
+                tx,
+                user_id=user_id,
+                amount_nano=-amount_nano,
+                idem_key=f"debit:{user_id}:{time.monotonic_ns()}",
+                ref="",
+                actor="test",
+                at_ms=now_ms(),
+            )
+        assert not isinstance(moved, Refused)
+
+    def has_wallet(self, user_id: int) -> bool:
+        """Whether the user ever had money."""
+        with self.database.read() as connection:
+            return ledger.wallet_balance(connection, user_id) is not None
+
     def balance(self, user_id: int) -> tuple[int, int]:
         """A wallet's balance and how much of it is leased, in nano."""
         with self.database.read() as connection:
@@ -212,6 +240,11 @@ class Installation:
         if self.process is not None:
             self.kill()
         self.database.close()
+
+    def open_epochs(self) -> list[int]:
+        """The epochs that are not over, as the books say."""
+        with self.database.read() as connection:
+            return [one.epoch for one in ledger.epochs_in(connection, EpochState.OPEN)]
 
     def assert_books_agree(self) -> None:
         """The verifier finds no difference."""
@@ -260,13 +293,19 @@ class FakeWorker:
         """Says Hello; the answer."""
         if self.socket is not None:
             self.hang_up()
+        if self.of.process is None:
+            answer = self.of.ask(Open(self.epoch, self.index, self.pid))
+            assert isinstance(answer, Welcome | Fenced)
+            return answer
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(PATIENCE_SECONDS)
         self.socket.connect(str(self.of.link_path))
         self._splitter = frames.Splitter()
         self._heard = []
         self.send(Hello(self.epoch, self.index, self.pid, applied))
-        answer = self.hear(Welcome, Fenced)
+        heard = self.hear(Welcome, Fenced)
+        assert isinstance(heard, Welcome | Fenced)
+        answer = heard
         if isinstance(answer, Welcome):
             self.shipped = answer.high_water
             self.unshipped = [one for one in self.unshipped if one[0] > answer.high_water]
@@ -326,7 +365,12 @@ class FakeWorker:
     def acquire(self, *chains: tuple[Need, ...]) -> Granted:
         """Asks under the next number."""
         self.number += 1
-        self.send(Acquire(self.number, chains))
+        message = Acquire(self.number, chains)
+        if self.of.process is None:
+            direct = self.of.ask(Borrow(self.epoch, message))
+            assert isinstance(direct, Granted)
+            return direct
+        self.send(message)
         answer = self.hear(Granted)
         assert isinstance(answer, Granted)
         return answer
@@ -337,14 +381,14 @@ class FakeWorker:
 
     # --- the journal ------------------------------------------------------------------------
 
-    def write(self, record: records.Record) -> int:
+    def write(self, item: records.Record) -> int:
         """Appends a record; the position of its end."""
-        payload = records.encode(record)
+        payload = records.encode(item)
         data = records.frame(payload, self.position)
         with self.segment.open("ab") as file:
             file.write(data)
         self.position += len(data)
-        if isinstance(record, Outcome | Returned):
+        if isinstance(item, Outcome | Returned):
             self.unshipped.append((self.position, payload))
         return self.position
 
@@ -357,22 +401,30 @@ class FakeWorker:
         self.segment = self.directory / f"{self.position:016x}{records.SEGMENT_SUFFIX}"
         self.segment.touch()
 
-    def ship(self) -> Ship:
+    def ship(self) -> None:
         """Sends everything unshipped, and forgets nothing."""
-        message = Ship(
-            self.shipped, self.unshipped[-1][0], tuple(entry for _, entry in self.unshipped)
-        )
-        self.send(message)
-        return message
+        self.send(self._next_ship())
+
+    def _next_ship(self) -> Ship:
+        end = self.unshipped[-1][0]
+        return Ship(self.shipped, end, tuple(entry for _, entry in self.unshipped))
 
     def ship_and_wait(self) -> Recorded:
         """Ships and waits for the commit."""
-        self.ship()
-        answer = self.hear(Recorded)
+        if self.of.process is None:
+            answer: object = self.of.ask(append_of(self.epoch, self._next_ship()))
+        else:
+            self.ship()
+            answer = self.hear(Recorded)
         assert isinstance(answer, Recorded)
         self.shipped = answer.high_water
         self.unshipped = [one for one in self.unshipped if one[0] > answer.high_water]
         return answer
+
+
+def new_rid(at_ms: int) -> str:
+    """A request id as the gateway makes them: ordered by time, then by count."""
+    return f"req_{at_ms:011x}{os.getpid():016x}{next(_count):06x}"
 
 
 def hold(
@@ -384,7 +436,7 @@ def hold(
     if limited:
         budgets.append((f"token:{token_id}", 0))
     return Hold(
-        _ids.new(at_ms),
+        new_rid(at_ms),
         at_ms,
         user_id,
         token_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,19 +11,30 @@ import pytest
 
 from aipool.doors.announce import announce
 from aipool.doors.frames import Acknowledged, Changed, Publish, Welcome
-from tests.books.rig import FakeWorker, Installation, installation
+from tests.books.rig import FakeWorker, Installation, eventually, installation
+
+_epochs = itertools.count(1)
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Installation]:
-    with installation(tmp_path / "data") as books:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with installation(tmp_path_factory.mktemp("broadcast") / "data") as books:
         books.start()
         yield books
 
 
-def worker(books: Installation, epoch: int, *, index: int = 0, applied: int = 0) -> FakeWorker:
-    one = FakeWorker(books, epoch, index=index, pid=4000 + index)
-    assert isinstance(one.connect(applied), Welcome)
+@pytest.fixture
+def running(shared: Installation) -> Iterator[Installation]:
+    """The process, without the workers of other tests."""
+    yield shared
+    for one in shared.workers:
+        one.die()
+    eventually(lambda: not shared.open_epochs(), "all workers are recovered")
+
+
+def worker(books: Installation, *, index: int = 0) -> FakeWorker:
+    one = FakeWorker(books, next(_epochs), index=index, pid=4000 + index)
+    assert isinstance(one.connect(), Welcome)
     one.apply(heard(one))
     return one
 
@@ -58,59 +70,61 @@ def announced(books: Installation, changed: Changed, workers: list[FakeWorker]) 
 
 
 def test_a_change_is_acknowledged_when_every_worker_acts_on_it(running: Installation) -> None:
-    workers = [worker(running, 7), worker(running, 8, index=1)]
+    workers = [worker(running), worker(running, index=1)]
 
-    answer = announced(running, commit(running), workers)
+    changed = commit(running)
+    answer = announced(running, changed, workers)
 
-    assert answer == Acknowledged(1, ())
+    assert answer == Acknowledged(changed.revision, ())
     for one in workers:
-        assert one.published[-1].revision == 1
+        assert one.published[-1].revision == changed.revision
         assert one.published[-1].snapshot is not None
         assert not one.published[-1].everything
 
 
 def test_a_changed_token_costs_only_its_own_size(running: Installation) -> None:
-    one = worker(running, 7)
+    one = worker(running)
 
-    announced(running, commit(running, b"d" * 32), [one])
+    changed = commit(running, b"d" * 32)
+    announced(running, changed, [one])
 
-    assert one.published[-1] == Publish(1, None, (b"d" * 32,), everything=False)
+    assert one.published[-1] == Publish(changed.revision, None, (b"d" * 32,), everything=False)
 
 
 def test_a_worker_that_does_not_act_is_named(running: Installation) -> None:
-    good, slow = worker(running, 7), worker(running, 8, index=1)
+    good, slow = worker(running), worker(running, index=1)
 
     answer = announced(running, commit(running), [good])
 
-    assert answer == Acknowledged(1, ("worker 1 (pid 4001)",))
-    slow.die()
+    assert answer.missing == ("worker 1 (pid 4001)",)
+    assert slow.published[-1].revision < answer.revision
 
 
 def test_a_live_worker_without_a_connection_is_named_also_after_a_restart(
     running: Installation,
 ) -> None:
-    one = worker(running, 7)
+    one = worker(running)
     running.kill()
     one.hang_up()
     running.start()
 
     answer = announced(running, commit(running), [])
 
-    assert answer == Acknowledged(1, ("worker 0 (pid 4000)",))
+    assert answer.missing == ("worker 0 (pid 4000)",)
 
 
 def test_a_dead_worker_is_not_waited_for(running: Installation) -> None:
-    good, dead = worker(running, 7), worker(running, 8, index=1)
+    good, dead = worker(running), worker(running, index=1)
     dead.hang_up()
     dead.unlock()
 
     answer = announced(running, commit(running), [good])
 
-    assert answer == Acknowledged(1, ())
+    assert answer.missing == ()
 
 
 def test_without_workers_there_is_nobody_to_wait_for(running: Installation) -> None:
-    assert announced(running, commit(running), []) == Acknowledged(1, ())
+    assert announced(running, commit(running), []).missing == ()
 
 
 def test_without_a_ledger_process_nobody_answers(tmp_path: Path) -> None:
@@ -120,50 +134,50 @@ def test_without_a_ledger_process_nobody_answers(tmp_path: Path) -> None:
 
 
 def test_what_a_writer_did_not_tell_is_told_for_it(running: Installation) -> None:
-    one = worker(running, 7)
+    one = worker(running)
 
-    commit(running, b"d" * 32)
+    changed = commit(running, b"d" * 32)
 
     published = heard(one)
-    assert (published.revision, published.everything) == (1, True)
+    assert (published.revision, published.everything) == (changed.revision, True)
     assert published.snapshot is not None
 
 
 def test_announcements_that_cross_make_the_workers_forget_everything(
     running: Installation,
 ) -> None:
-    one = worker(running, 7)
+    one = worker(running)
     first, second = commit(running, b"a" * 32), commit(running, b"b" * 32)
 
     later = announced(running, second, [one])
     earlier = announced(running, first, [])
 
-    assert later == Acknowledged(2, ())
-    assert earlier == Acknowledged(1, ())
-    assert one.published[-1].revision == 2
+    assert later == Acknowledged(second.revision, ())
+    assert earlier == Acknowledged(first.revision, ())
+    assert one.published[-1].revision == second.revision
     assert one.published[-1].everything
 
 
 def test_a_worker_that_missed_a_change_gets_everything_when_it_connects(
     running: Installation,
 ) -> None:
-    one = worker(running, 7)
+    one = worker(running)
     one.hang_up()
-    announce(running.link_path, commit(running, b"d" * 32))
+    now = commit(running, b"d" * 32).revision
 
-    one.connect(applied=0)
+    one.connect(applied=now - 1)
     behind = heard(one)
     one.hang_up()
-    one.connect(applied=1)
+    one.connect(applied=now)
     level = heard(one)
 
-    assert (behind.revision, behind.everything) == (1, True)
+    assert (behind.revision, behind.everything) == (now, True)
     assert behind.snapshot is not None
-    assert level == Publish(1, None, (), everything=False)
+    assert level == Publish(now, None, (), everything=False)
 
 
 def test_a_worker_that_connects_late_still_acknowledges(running: Installation) -> None:
-    one = worker(running, 7)
+    one = worker(running)
     one.hang_up()
     changed = commit(running)
     answers: list[Acknowledged | None] = []
@@ -174,4 +188,4 @@ def test_a_worker_that_connects_late_still_acknowledges(running: Installation) -
     one.apply(heard(one))
     telling.join()
 
-    assert answers == [Acknowledged(1, ())]
+    assert answers == [Acknowledged(changed.revision, ())]

@@ -81,6 +81,18 @@ def test_a_flipped_byte_is_corruption_only_under_what_had_reached_the_disk(
             assert amounts(tmp_path) == [1, 2] + [3] * (position < synced_begin)
 
 
+def test_damage_after_what_had_reached_the_disk_is_a_torn_tail(tmp_path: Path) -> None:
+    synced = write(tmp_path, back(1))
+    damaged = write(tmp_path, back(1), back(2)) - 1
+    write(tmp_path, back(1), back(2), Synced(synced))
+    segment = tmp_path / f"{0:016x}.seg"
+    data = bytearray(segment.read_bytes())
+    data[damaged] ^= 1
+    segment.write_bytes(data)
+
+    assert amounts(tmp_path) == [1]
+
+
 def test_what_a_later_segment_says_of_the_disk_counts(tmp_path: Path) -> None:
     end = write(tmp_path, back(1), back(2))
     write(tmp_path, back(3), Synced(end), begin=end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import socket
@@ -27,17 +28,40 @@ from aipool.doors.frames import (
 from aipool.doors.records import Returned
 from tests.books.rig import CNY, FakeWorker, Installation, eventually, hold, installation, outcome
 
+_epochs = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A process that no test kills."""
+    with installation(tmp_path_factory.mktemp("main") / "data") as books:
+        books.start()
+        yield books
+
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Installation]:
+def running(shared: Installation) -> Iterator[Installation]:
+    """That process without the workers of other tests; user 1 has 100 yuan."""
+    if shared.has_wallet(1):
+        shared.debit(1, shared.balance(1)[0])
+    shared.credit(1, 100 * CNY)
+    yield shared
+    for one in shared.workers:
+        one.die()
+    eventually(lambda: not shared.open_epochs(), "all workers are recovered")
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Installation]:
+    """A process of a test's own; user 1 has 100 yuan."""
     with installation(tmp_path / "data") as books:
         books.credit(1, 100 * CNY)
         books.start()
         yield books
 
 
-def worker(books: Installation, epoch: int = 7, **more: int) -> FakeWorker:
-    one = FakeWorker(books, epoch, **more)
+def worker(books: Installation, *, pid: int = 4242) -> FakeWorker:
+    one = FakeWorker(books, next(_epochs), pid=pid)
     assert isinstance(one.connect(), Welcome)
     return one
 
@@ -72,7 +96,7 @@ def test_a_worker_that_connects_again_is_answered_as_before(running: Installatio
 
 
 def test_a_hello_without_the_lock_is_fenced(running: Installation) -> None:
-    one = FakeWorker(running, 7)
+    one = FakeWorker(running, next(_epochs))
     one.unlock()
 
     assert isinstance(one.connect(), Fenced)
@@ -109,7 +133,7 @@ def test_what_cannot_be_understood_closes_only_its_own_line(
     running: Installation, garbage: bytes
 ) -> None:
     good = worker(running)
-    bad = FakeWorker(running, 8)
+    bad = FakeWorker(running, next(_epochs))
     bad.connect()
     if garbage.startswith(b"\x04"):
         bad.hang_up()
@@ -136,7 +160,7 @@ def test_an_entry_that_is_none_moves_nothing(running: Installation) -> None:
 
 def test_a_call_that_cannot_be_written_does_not_hold_up_the_others(running: Installation) -> None:
     """A number beyond 64 bits cannot be stored; whoever sent it hears nothing, others do."""
-    good, bad = worker(running), worker(running, 8)
+    good, bad = worker(running), worker(running)
     absurd = hold(2**63, 0)
     bad.write(outcome(absurd, 0, 0))
     call = hold(1, 1000)
@@ -148,6 +172,23 @@ def test_a_call_that_cannot_be_written_does_not_hold_up_the_others(running: Inst
     with pytest.raises(ConnectionResetError):
         bad.hear(Granted)
     assert "request_turned_away" in running.log()
+    bad.die()
+    eventually(lambda: bad.epoch not in running.open_epochs(), "its journal was looked at")
+    assert "journal_not_writable_to_the_books" in running.log()
+    good.lease(1, CNY)
+
+
+def test_a_call_shipped_twice_at_different_places_is_recorded_once(running: Installation) -> None:
+    one = worker(running)
+    call = hold(1, 1000)
+    one.write(outcome(call, 10, 0))
+    one.ship_and_wait()
+
+    one.write(outcome(call, 10, 0))
+    end = one.write(outcome(hold(1, 1000), 5, 0))
+
+    assert one.ship_and_wait().high_water == end
+    assert running.balance(1)[0] == 100 * CNY - 15
 
 
 def test_a_token_nobody_has_is_answered_with_none(running: Installation) -> None:
@@ -160,12 +201,12 @@ def test_a_token_nobody_has_is_answered_with_none(running: Installation) -> None
     assert answers == [TokenAnswer(number, 0, None) for number in range(40)]
 
 
-def test_killed_at_any_moment_the_process_records_each_call_once(running: Installation) -> None:
-    one = worker(running)
+def test_killed_at_any_moment_the_process_records_each_call_once(mortal: Installation) -> None:
+    one = worker(mortal)
     one.lease(1, CNY)
     chance = random.Random(7)
     charged = 0
-    for _ in range(8):
+    for _ in range(5):
         for _ in range(30):
             call = hold(1, 1000, token_id=5)
             one.write(call)
@@ -173,29 +214,29 @@ def test_killed_at_any_moment_the_process_records_each_call_once(running: Instal
             charged += 5
         one.ship()
         time.sleep(chance.random() * 0.02)
-        running.kill()
-        running.start()
+        mortal.kill()
+        mortal.start()
         one.connect()
         if one.unshipped:
             one.ship_and_wait()
-        running.assert_books_agree()
+        mortal.assert_books_agree()
 
-    assert running.balance(1)[0] == 100 * CNY - charged
+    assert mortal.balance(1)[0] == 100 * CNY - charged
 
 
-def test_a_process_that_starts_again_knows_its_leases(running: Installation) -> None:
-    one = worker(running)
+def test_a_process_that_starts_again_knows_its_leases(mortal: Installation) -> None:
+    one = worker(mortal)
     one.lease(1, CNY)
-    leased = running.balance(1)[1]
+    leased = mortal.balance(1)[1]
 
-    running.kill()
-    running.start()
+    mortal.kill()
+    mortal.start()
 
-    assert running.balance(1)[1] == leased
+    assert mortal.balance(1)[1] == leased
     one.connect()
     one.write(Returned("wallet:1", 0, leased))
     one.ship_and_wait()
-    assert running.balance(1)[1] == 0
+    assert mortal.balance(1)[1] == 0
 
 
 def test_a_locked_database_delays_answers_but_not_the_heartbeat(running: Installation) -> None:
@@ -242,11 +283,11 @@ def test_other_writers_get_their_turn_under_load(running: Installation) -> None:
     assert running.balance(2) == (100, 0)
 
 
-def test_only_a_live_worker_that_does_not_answer_is_reported(running: Installation) -> None:
-    left = worker(running, 7, pid=1111)
-    silent = worker(running, 8, pid=2222)
-    answering = worker(running, 9, pid=3333)
-    gone = worker(running, 10, pid=4444)
+def test_only_a_live_worker_that_does_not_answer_is_reported(mortal: Installation) -> None:
+    left = worker(mortal, pid=1111)
+    silent = worker(mortal, pid=2222)
+    answering = worker(mortal, pid=3333)
+    gone = worker(mortal, pid=4444)
     left.hang_up()
     gone.die()
     assert silent.socket is not None
@@ -266,7 +307,7 @@ def test_only_a_live_worker_that_does_not_answer_is_reported(running: Installati
     def both() -> bool:
         nonlocal said
         try:
-            said += os.read(running.heartbeat, 65536)
+            said += os.read(mortal.heartbeat, 65536)
         except BlockingIOError:
             return False
         return b"unreachable 1111\n" in said and b"unreachable 2222\n" in said
@@ -281,19 +322,19 @@ def test_only_a_live_worker_that_does_not_answer_is_reported(running: Installati
 
 
 def test_told_to_stop_it_writes_what_it_has_and_closes_whose_workers_are_gone(
-    running: Installation,
+    mortal: Installation,
 ) -> None:
-    one = worker(running)
+    one = worker(mortal)
     one.lease(1, CNY)
     call = hold(1, 1000)
     one.write(outcome(call, 10, 0))
     one.ship_and_wait()
     one.die()
 
-    code = running.stop()
+    code = mortal.stop()
 
     assert code == 0
-    assert running.balance(1) == (100 * CNY - 10, 0)
-    assert not (running.data_dir / "aipool.db-wal").exists() or (
-        (running.data_dir / "aipool.db-wal").stat().st_size == 0
+    assert mortal.balance(1) == (100 * CNY - 10, 0)
+    assert not (mortal.data_dir / "aipool.db-wal").exists() or (
+        (mortal.data_dir / "aipool.db-wal").stat().st_size == 0
     )

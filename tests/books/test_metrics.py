@@ -25,6 +25,7 @@ def shipped(calls: int, holds: int) -> Counters:
         (
             ("aipool_http_requests_total", OK, calls),
             ("aipool_holds_open", (), holds),
+            ("aipool_charged_nano_total", ("CNY", "gpt-4o-mini", "1"), calls * 1_000_000_000),
             (f"{name}_bucket", ("0.05",), calls),
             (f"{name}_bucket", ("+Inf",), 2 * calls),
             (f"{name}_sum_ms", (), 100 * calls),
@@ -71,6 +72,7 @@ def test_workers_are_summed_and_a_dead_ones_totals_stay() -> None:
 
     assert samples["aipool_http_requests_total", OK] == 15
     assert samples["aipool_holds_open", ()] == 4
+    assert samples["aipool_charged_total", ("CNY", "1", "gpt-4o-mini")] == 15
     assert samples["aipool_http_request_duration_seconds_bucket", ("0.05",)] == 15
     assert samples["aipool_http_request_duration_seconds_count", ()] == 30
     assert samples["aipool_http_request_duration_seconds_sum", ()] == 1.5
@@ -80,7 +82,7 @@ def test_workers_are_summed_and_a_dead_ones_totals_stay() -> None:
 def test_what_the_ledger_process_does_is_counted() -> None:
     counted = Metrics()
     counted.entries_queued = lambda: 12
-    counted.committed(Batch((), calls=5, grants=1, written_off_nano=7), 0.25)
+    counted.committed(Batch((), calls=5, grants=1, written_off_nano=500_000_000), 0.25)
     counted.epoch_ended(Ended(7, Ending.FROZEN, 0, (Batch((), 2, 0, 0),)))
     counted.imbalance_nano = 2_000_000_000
 
@@ -90,7 +92,7 @@ def test_what_the_ledger_process_does_is_counted() -> None:
     assert samples["aipool_ledger_commits_total", ()] == 1
     assert samples["aipool_ledger_commit_seconds_total", ()] == 0.25
     assert samples["aipool_ledger_grants_total", ()] == 1
-    assert samples["aipool_ledger_written_off_nano_total", ()] == 7
+    assert samples["aipool_ledger_written_off_total", ()] == 0.5
     assert samples["aipool_usage_queue_depth", ()] == 12
     assert samples["aipool_epochs_frozen", ()] == 1
     assert samples["aipool_epochs_lost_total", ()] == 1

@@ -33,15 +33,22 @@ START = 100 * CNY
 
 @pytest.fixture
 def books(tmp_path: Path) -> Iterator[Installation]:
-    """The process runs, the user has money, worker 7 has a lease."""
-    with installation(tmp_path / "data") as running:
-        running.credit(1, START)
-        running.start()
-        yield running
+    """The user has money; no process runs until a test starts it."""
+    with installation(tmp_path / "data") as books:
+        books.credit(1, START)
+        yield books
+
+
+@pytest.fixture
+def running(books: Installation) -> Installation:
+    """The same with the process."""
+    books.start()
+    return books
 
 
 @pytest.fixture
 def worker(books: Installation) -> FakeWorker:
+    """Worker 7, with a lease."""
     one = FakeWorker(books, EPOCH)
     assert isinstance(one.connect(), Welcome)
     one.lease(1, CNY)
@@ -64,12 +71,15 @@ def row(books: Installation, of: Hold) -> CallRow | None:
         return calls.get(connection, of.rid)
 
 
-def recovered(books: Installation, worker: FakeWorker) -> None:
-    """Lets the worker die and waits for the end of its epoch."""
+def recovered(books: Installation, worker: FakeWorker) -> int:
+    """Lets the worker die and recovers its epoch; how many calls had been open."""
     worker.die()
-    eventually(lambda: closed(books), "the epoch is closed")
-    eventually(lambda: not worker.directory.exists(), "its directory is deleted")
+    (ended,) = Recovery(books.database, books.epochs).sweep()
+    assert ended.how is Ending.RECOVERED
+    assert closed(books)
+    assert not worker.directory.exists()
     assert books.balance(1)[1] == 0
+    return ended.calls
 
 
 def test_what_was_settled_but_not_shipped_is_charged_exactly(
@@ -81,7 +91,7 @@ def test_what_was_settled_but_not_shipped_is_charged_exactly(
         worker.write(outcome(one, 100, 50))
     worker.write(Returned("wallet:1", 0, 1000))
 
-    recovered(books, worker)
+    assert recovered(books, worker) == 0
 
     assert books.balance(1) == (START - 600, 0)
     for one in done:
@@ -126,7 +136,7 @@ def test_a_call_without_progress_is_void(books: Installation, worker: FakeWorker
     waiting = hold(1, 1000)
     worker.write(waiting)
 
-    recovered(books, worker)
+    assert recovered(books, worker) == 1
 
     call = row(books, waiting)
     assert call is not None
@@ -147,21 +157,28 @@ def test_a_shipped_call_is_not_charged_again(books: Installation, worker: FakeWo
     assert books.balance(1)[0] == START - 107
 
 
-def test_an_epoch_that_was_recovered_is_fenced(books: Installation, worker: FakeWorker) -> None:
-    recovered(books, worker)
+def test_the_running_process_recovers_a_worker_and_fences_its_epoch(
+    running: Installation, worker: FakeWorker
+) -> None:
+    one = hold(1, 1000)
+    worker.write(one)
+    worker.write(outcome(one, 100, 0))
 
-    ghost = FakeWorker(books, EPOCH)
+    worker.die()
+    eventually(lambda: closed(running), "the epoch is closed")
+    eventually(lambda: not worker.directory.exists(), "its directory is deleted")
+    ghost = FakeWorker(running, EPOCH)
 
+    assert running.balance(1) == (START - 100, 0)
     assert isinstance(ghost.connect(), Fenced)
 
 
-def test_a_worker_that_dies_while_the_ledger_process_is_down_is_recovered_at_its_start(
+def test_a_worker_that_died_while_no_ledger_process_ran_is_recovered_at_its_start(
     books: Installation, worker: FakeWorker
 ) -> None:
     one = hold(1, 1000)
     worker.write(one)
     worker.write(outcome(one, 100, 0))
-    books.kill()
     worker.die()
 
     books.start()
@@ -176,11 +193,11 @@ def test_a_worker_that_is_stopped_is_not_taken_for_dead(
     """It holds its lock; that it says nothing means nothing."""
     other = FakeWorker(books, 8)
     other.connect()
-    worker.hang_up()
 
     other.die()
-    eventually(lambda: not other.directory.exists(), "the other is recovered")
+    ended = Recovery(books.database, books.epochs).sweep()
 
+    assert [one.epoch for one in ended] == [8]
     assert not closed(books)
     assert books.balance(1)[1] > 0
 
@@ -205,9 +222,11 @@ def test_a_torn_tail_is_dropped(books: Installation, worker: FakeWorker) -> None
 
 @pytest.mark.parametrize("rotated", [False, True])
 def test_a_damaged_journal_is_not_guessed_at(
-    books: Installation, worker: FakeWorker, rotated: bool
+    running: Installation, worker: FakeWorker, rotated: bool
 ) -> None:
     good, bad = hold(1, 1000), hold(1, 1000)
+    worker.write(Returned("wallet:1", 0, 1000))
+    worker.ship_and_wait()
     worker.write(good)
     worker.write(outcome(good, 100, 0))
     damaged = worker.position + 30
@@ -222,32 +241,32 @@ def test_a_damaged_journal_is_not_guessed_at(
         file.write(b"\xff\xff")
 
     worker.die()
-    eventually(lambda: frozen(books), "the epoch is frozen")
+    eventually(lambda: frozen(running), "the epoch is frozen")
 
-    balance, leased = books.balance(1)
-    assert balance == START - 100
-    assert leased > 0
+    balance, leased = running.balance(1)
+    assert (balance, leased) == (START - 100, 2 * CNY - 1000 - 100)
     assert worker.directory.exists()
-    assert "journal_corrupt" in books.log()
-    assert row(books, bad) is None
-    books.stop()
-    books.start()
-    assert frozen(books)
-    assert "epochs_frozen" in books.log()
+    assert "journal_corrupt" in running.log()
+    assert row(running, bad) is None
+    running.kill()
+    running.start()
+    assert frozen(running)
+    assert "epochs_frozen" in running.log()
 
 
 def test_a_missing_journal_frees_the_leases_and_is_told(
-    books: Installation, worker: FakeWorker
+    books: Installation, worker: FakeWorker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (worker.directory / records.LOCK_NAME).unlink()
     worker.segment.unlink()
     worker.directory.rmdir()
 
-    eventually(lambda: closed(books), "the epoch is closed")
+    (ended,) = Recovery(books.database, books.epochs).sweep()
 
+    assert ended.how is Ending.MISSING
+    assert closed(books)
     assert books.balance(1) == (START, 0)
-    assert "journal_missing" in books.log()
-    worker.die()
+    assert "journal_missing" in capsys.readouterr().out
 
 
 def test_books_ahead_of_the_journal_are_left_as_they_are(
@@ -294,7 +313,7 @@ def test_a_call_open_across_segments_is_found_in_the_newest(
 
 
 def test_a_segment_that_begins_later_than_the_last_one_ended_is_read_on(
-    books: Installation, worker: FakeWorker
+    books: Installation, worker: FakeWorker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What could not be written left a hole; the writer went on in a new segment."""
     one, two = hold(1, 1000), hold(1, 1000)
@@ -309,59 +328,52 @@ def test_a_segment_that_begins_later_than_the_last_one_ended_is_read_on(
     recovered(books, worker)
 
     assert books.balance(1)[0] == START - 110
-    assert "journal_has_a_hole" in books.log()
+    assert "journal_has_a_hole" in capsys.readouterr().out
 
 
 # --- in pieces, and again -----------------------------------------------------------------------
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """The process ends here."""
 
 
 @pytest.mark.parametrize("survived", range(6))
 def test_recovery_that_was_cut_off_anywhere_ends_in_the_same_books(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
+    books: Installation, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:
     monkeypatch.setattr(recovery_module, "CHUNK_ENTRIES", 3)
-    with installation(tmp_path / "data") as books:
-        books.credit(1, START)
-        books.start()
-        worker = FakeWorker(books, EPOCH)
-        worker.connect()
-        worker.lease(1, CNY)
-        books.kill()
-        for number in range(12):
-            one = hold(1, 1000, token_id=5, stream=True)
-            worker.write(one)
-            worker.write(progress(one, 10, 0))
-            if number % 2:
-                worker.write(outcome(one, 100, 0))
-        worker.die()
+    for number in range(12):
+        one = hold(1, 1000, token_id=5, stream=True)
+        worker.write(one)
+        worker.write(progress(one, 10, 0))
+        if number % 2:
+            worker.write(outcome(one, 100, 0))
+    worker.die()
 
-        recovery = Recovery(books.database, books.epochs)
-        write, left = recovery._write, survived
+    recovery = Recovery(books.database, books.epochs)
+    write, left = recovery._write, survived
 
-        def write_until_stopped(*args: object) -> object:
-            nonlocal left
-            if not left:
-                raise Stopped
-            left -= 1
-            return write(*args)  # type: ignore[arg-type]
+    def write_until_stopped(*args: object) -> object:
+        nonlocal left
+        if not left:
+            raise Stopped
+        left -= 1
+        return write(*args)  # type: ignore[arg-type]
 
-        with monkeypatch.context() as patched:
-            patched.setattr(recovery, "_write", write_until_stopped)
-            try:
-                recovery.sweep()
-            except Stopped:
-                pass
-        again = recovery.sweep()
-        nothing_left = recovery.sweep()
+    with monkeypatch.context() as patched:
+        patched.setattr(recovery, "_write", write_until_stopped)
+        try:
+            recovery.sweep()
+        except Stopped:
+            pass
+    again = recovery.sweep()
+    nothing_left = recovery.sweep()
 
-        assert [ended.how for ended in again] in ([Ending.RECOVERED], [])
-        assert nothing_left == []
-        assert books.balance(1) == (START - 6 * 100 - 6 * 10, 0)
-        assert not worker.directory.exists()
+    assert [ended.how for ended in again] in ([Ending.RECOVERED], [])
+    assert nothing_left == []
+    assert books.balance(1) == (START - 6 * 100 - 6 * 10, 0)
+    assert not worker.directory.exists()
 
 
 def test_directories_of_nobody_are_left_while_they_are_young(tmp_path: Path) -> None:

@@ -12,12 +12,10 @@ from aipool.calls import service as calls
 from aipool.calls import store
 from aipool.calls.types import CallRow
 from aipool.kit.db import Database
-from aipool.kit.ids import RequestIds
-from tests.books.rig import Installation
+from tests.books.rig import Installation, new_rid
 
 OCTOBER = 1_792_540_800_000  # 2026-10-21 00:00 UTC
 NOVEMBER = 1_795_219_200_000  # 2026-11-21 00:00 UTC
-_ids = RequestIds()
 
 
 @pytest.fixture
@@ -31,7 +29,7 @@ def row(
     at_ms: int, *, user: int = 1, token: int = 5, status: int = 200, error: str = ""
 ) -> CallRow:
     return CallRow(
-        _ids.new(at_ms),
+        new_rid(at_ms),
         at_ms,
         120,
         40,

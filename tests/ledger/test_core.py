@@ -18,6 +18,7 @@ from aipool.ledger.types import (
     BudgetRow,
     Command,
     GiveBack,
+    Grant,
     Lend,
     Lent,
     Move,
@@ -144,6 +145,11 @@ def lend(epoch: int, *needs: AskFor, rule: SliceRule = RULE) -> Lend:
     return Lend(epoch, (needs,), rule)
 
 
+def lent(*chains: tuple[tuple[int, int, bool], ...]) -> Lent:
+    """An answer, each grant as (amount, free before, low)."""
+    return Lent(tuple(tuple(Grant(*grant) for grant in chain) for chain in chains))
+
+
 def exactly(user: int, amount: int) -> AskFor:
     return AskFor(f"wallet:{user}", 0, amount, amount)
 
@@ -163,7 +169,7 @@ def test_a_rich_budget_lends_more_than_was_asked_for() -> None:
 
     (answer,) = ledger.do(lend(1, exactly(1, 10), rule=SliceRule(2, 2000)))
 
-    assert answer == Lent((((1000, 6000, False),),))
+    assert answer == lent(((1000, 6000, False),))
 
 
 def test_a_slice_is_bounded_but_never_below_the_need() -> None:
@@ -179,7 +185,7 @@ def test_a_poor_budget_lends_exactly_what_is_needed() -> None:
 
     (answer,) = ledger.do(lend(1, exactly(1, 10)))
 
-    assert answer == Lent((((10, 79, True),),))
+    assert answer == lent(((10, 79, True),))
 
 
 def test_less_than_wanted_is_lent_down_to_the_least() -> None:
@@ -189,8 +195,8 @@ def test_less_than_wanted_is_lent_down_to_the_least() -> None:
         lend(1, AskFor("wallet:1", 0, 5, 50)), lend(2, AskFor("wallet:1", 0, 1, 1))
     )
 
-    assert first == Lent((((7, 7, True),),))
-    assert second == Lent((((0, 0, True),),))
+    assert first == lent(((7, 7, True),))
+    assert second == lent(((0, 0, True),))
 
 
 def test_a_wallet_worth_one_hold_is_lent_once() -> None:
@@ -206,7 +212,7 @@ def test_a_chain_is_granted_on_all_its_budgets_or_on_none() -> None:
 
     (answer,) = ledger.do(lend(1, exactly(1, 10), AskFor("token:1", 0, 10, 10)))
 
-    assert answer == Lent((((0, 100, False), (0, 5, True)),))
+    assert answer == lent(((0, 100, False), (0, 5, True)))
     assert ledger.leases == {}
 
 
@@ -216,7 +222,7 @@ def test_chains_of_one_frame_share_what_is_free() -> None:
 
     (answer,) = ledger.do(Lend(1, ((need,), (need,)), RULE))
 
-    assert answer == Lent((((10, 15, True),), ((0, 5, True),)))
+    assert answer == lent(((10, 15, True),), ((0, 5, True),))
 
 
 def test_a_frozen_limit_lends_nothing_and_never_goes_negative() -> None:
@@ -228,7 +234,7 @@ def test_a_frozen_limit_lends_nothing_and_never_goes_negative() -> None:
     (refused,) = ledger.do(lend(1, AskFor("token:1", 0, 1, 1)))
     (settled,) = ledger.do(Settle(1, call(20, hold=20, token=1, limited=True)))
 
-    assert refused == Lent((((0, 0, True),),))
+    assert refused == lent(((0, 0, True),))
     assert settled == Settled(20, 0)
     assert ledger.budgets["token:1", 0].used_nano == 20
 
@@ -284,6 +290,16 @@ def test_what_exceeds_the_hold_is_not_taken_from_the_same_workers_other_holds() 
     (answer,) = ledger.do(Settle(1, call(30, hold=20)))
 
     assert answer == Settled(20, 10)
+    assert ledger.leases[1, "wallet:1", 0] == 20
+
+
+def test_what_exceeds_the_hold_leaves_the_lease_of_other_holds_alone() -> None:
+    ledger = books(u1=100)
+    ledger.do(lend(1, exactly(1, 20)), lend(1, exactly(1, 20)))
+
+    (answer,) = ledger.do(Settle(1, call(30, hold=20)))
+
+    assert answer == Settled(30, 0)
     assert ledger.leases[1, "wallet:1", 0] == 20
 
 
@@ -365,7 +381,7 @@ def test_what_is_given_back_can_be_lent_again() -> None:
     ledger.do(GiveBack(1, "wallet:1", 0, 4))
     (answer,) = ledger.do(lend(2, exactly(1, 4)))
 
-    assert answer == Lent((((4, 4, True),),))
+    assert answer == lent(((4, 4, True),))
 
 
 def test_no_more_is_given_back_than_was_lent() -> None:
@@ -455,6 +471,10 @@ def _settle_nano_by_nano(ledger: Ledger, epoch: int, ended: Ended) -> Settled:
     return Settled(paid, max(ended.charge_nano, 0) - paid)
 
 
+def _leased_to(ledger: Ledger, epoch: int, ended: Ended) -> int:
+    return ledger.leases.get((epoch, wallet_account(ended.user_id), 0), 0)
+
+
 _users = st.integers(1, 2)
 _tokens = st.integers(0, 2)
 _epochs = st.integers(1, 2)
@@ -496,7 +516,6 @@ def test_whatever_happens_the_books_agree_with_the_nano_by_nano_model(
 ) -> None:
     ledger = books(u1=300, u2=40)
     for command in commands:
-        wanted = None
         free = {
             name: wallet.balance_nano - wallet.leased_nano
             for name, wallet in ledger.wallets.items()
@@ -504,11 +523,16 @@ def test_whatever_happens_the_books_agree_with_the_nano_by_nano_model(
         if isinstance(command, Settle):
             assert isinstance(command.call, Ended)
             wanted = _settle_nano_by_nano(ledger, command.epoch, command.call)
+            within = min(max(command.call.hold_nano, 0), wanted.charged_nano)
+            leased = _leased_to(ledger, command.epoch, command.call)
 
         (answer,) = ledger.do(command)
 
-        if wanted is not None:
+        if isinstance(command, Settle):
+            assert isinstance(command.call, Ended)
             assert answer == wanted
+            left = _leased_to(ledger, command.epoch, command.call)
+            assert leased - left == min(leased, within)
         if isinstance(command, Lend) and isinstance(answer, Lent):
             _check_grant(command, answer, free)
 

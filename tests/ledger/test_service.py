@@ -59,7 +59,7 @@ def adjust(tx: Transaction, amount: int, key: str = "adjust:1") -> Moved | Refus
 
 def tables(connection: Connection) -> list[list[sa.Row]]:
     names = ("accounts", "transfers", "budgets", "leases", "streams")
-    return [connection.exec_driver_sql(f"SELECT * FROM {name}").fetchall() for name in names]
+    return [list(connection.exec_driver_sql(f"SELECT * FROM {name}")) for name in names]
 
 
 def test_the_same_credit_twice_is_booked_once_and_answered_alike(database: Database) -> None:

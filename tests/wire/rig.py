@@ -14,6 +14,11 @@ from aipool.wire.server import Exchange, HttpServer
 
 PATIENCE_SECONDS = 10.0
 HOST = b"Host: test\r\n"
+GET = b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n"
+POST = b"POST /a HTTP/1.1\r\n" + HOST
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CHUNKED_OK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+QUICK = Limits(sweep_seconds=0.02)
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -31,6 +36,17 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+async def quiet(read: Callable[[], int]) -> int:
+    """Waits until a number has stopped changing, by turns of the loop; gives it."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        seen, calm = read(), 0
+        while calm < 30:
+            await asyncio.sleep(0.01)
+            calm = calm + 1 if read() == seen else 0
+            seen = read()
+    return seen
 
 
 class Call:
@@ -164,6 +180,11 @@ async def ask(port: int, data: bytes, *, shut: bool = True) -> bytes:
         return await raw.receive_all()
 
 
+def post(body: bytes) -> bytes:
+    """A request that carries this body."""
+    return POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
 def statuses(answers: bytes) -> list[int]:
     """The statuses of a run of answers, found by their Content-Length."""
     found = []
@@ -288,3 +309,32 @@ async def fetch(client: HttpClient, origin: Origin, body: bytes = b"", **options
     answer = Answer(stream=options.pop("stream", False))
     client.request(origin, head(length=len(body)), body, answer, **options)
     return await answer.end()
+
+
+async def with_upstream(
+    script: Callable[[Peer], Coroutine[Any, Any, None]],
+    test: Callable[[HttpClient, Origin, Upstream], Coroutine[Any, Any, None]],
+    limits: Limits = QUICK,
+) -> None:
+    client = HttpClient(limits)
+    async with Upstream(script) as upstream:
+        await test(client, Origin("127.0.0.1", upstream.port), upstream)
+        await client.close()
+        assert client.open_count == 0
+
+
+def answering(*answers: bytes) -> Callable[[Peer], Coroutine[Any, Any, None]]:
+    """A script that gives these answers, one a request, then closes."""
+
+    async def script(peer: Peer) -> None:
+        for answer in answers:
+            await peer.request()
+            await peer.write(answer)
+
+    return script
+
+
+async def forever(peer: Peer) -> None:
+    while True:
+        await peer.request()
+        await peer.write(OK)

@@ -12,7 +12,6 @@ A worker that connects gets everything, unless it already acts on the newest rev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -64,17 +63,10 @@ class _Waiting:
 class Broadcast:
     """DOOR down, as the workers see it."""
 
-    def __init__(
-        self,
-        database: Database,
-        catalogue: Catalogue,
-        workers: Workers,
-        is_held: Callable[[int], bool],
-    ) -> None:
+    def __init__(self, database: Database, catalogue: Catalogue, workers: Workers) -> None:
         self._database = database
         self._catalogue = catalogue
         self._workers = workers
-        self._is_held = is_held
         self._waiting: list[_Waiting] = []
         self._lookups: list[tuple[Link, int, bytes]] = []
         self._snapshot: Snapshot | None = None
@@ -168,7 +160,7 @@ class Broadcast:
 
     def _give_up(self, waiting: _Waiting) -> None:
         if waiting in self._waiting:
-            missing = [w for w in self._missing(waiting.revision) if self._is_held(w.epoch)]
+            missing = self._missing(waiting.revision)
             self._finish(waiting, tuple(worker.name for worker in missing))
 
     def _finish(self, waiting: _Waiting, missing: tuple[str, ...]) -> None:

@@ -15,10 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-import sqlalchemy as sa
 import structlog
 import uvloop
-from pysqlite3 import dbapi2
 from sqlalchemy.engine import Connection
 
 from aipool.books import metrics, publish, upkeep
@@ -26,12 +24,12 @@ from aipool.books.batches import Batches
 from aipool.books.broadcast import Broadcast
 from aipool.books.epochs import Epochs
 from aipool.books.link import Books, serve
-from aipool.books.recovery import Recovery
+from aipool.books.recovery import PASSING, Recovery
 from aipool.books.workers import Workers
 from aipool.doors.snapshot import Snapshot, TokenView
 from aipool.installation import run_directory
 from aipool.kit import logging
-from aipool.kit.db import Database, DatabaseBusy, open_database
+from aipool.kit.db import Database, open_database
 from aipool.kit.sealing import Keyring, load_keyring
 from aipool.ledger import service as ledger
 from aipool.ledger.types import EpochState
@@ -55,9 +53,6 @@ LOST_SECONDS = 0.01
 STOP_SECONDS = 5.0
 
 T = TypeVar("T")
-
-#: What may pass by itself: a full disk, a locked database.
-_PASSING = (OSError, DatabaseBusy, sa.exc.OperationalError, dbapi2.OperationalError)
 
 
 class SliceCatalogue:
@@ -94,9 +89,7 @@ class LedgerProcess:
             database, slice_max_nano=child.settings.slice_max_nano, observer=self._metrics
         )
         self._metrics.entries_queued = lambda: self._batches.entries_queued
-        self._broadcast = Broadcast(
-            database, SliceCatalogue(keyring), self._workers, self._epochs.is_held
-        )
+        self._broadcast = Broadcast(database, SliceCatalogue(keyring), self._workers)
         self._recovery = Recovery(database, self._epochs)
         self._recovering = ThreadPoolExecutor(1, "recovery")
         self._keeping = ThreadPoolExecutor(1, "upkeep")
@@ -172,7 +165,7 @@ class LedgerProcess:
                 if any(not self._epochs.is_held(worker.epoch) for worker in self._workers):
                     await self._recover()
                 self._broadcast.poll()
-            except _PASSING as error:
+            except PASSING as error:
                 log.error("watch_failed", reason=str(error))  # noqa: TRY400
             try:
                 await asyncio.wait_for(self._look_soon.wait(), WATCH_SECONDS)
@@ -233,7 +226,7 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await work()
-        except _PASSING as error:
+        except PASSING as error:
             log.error("upkeep_failed", work=work.__name__, reason=str(error))  # noqa: TRY400
         await asyncio.sleep(seconds)
 

@@ -13,9 +13,10 @@ the mark has moved and because a call is recorded once. The books may even be ah
 journal (a power cut takes the journal's last moments, not the books'): a call that is
 open in the journal but recorded in the books stays as it is recorded.
 
-A damaged journal is not interpreted: the epoch is frozen with its leases, and a person
-has to look. A journal that is missing as a whole leaves nothing to interpret: the epoch
-is closed, its leases return, and that is an alarm too.
+A damaged journal is not interpreted, nor is one that says what cannot be written: the
+epoch is frozen with its leases, and a person has to look. A journal that is missing as a
+whole leaves nothing to interpret: the epoch is closed, its leases return, and that is an
+alarm too.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+import sqlalchemy as sa
 import structlog
+from pysqlite3 import dbapi2
 
 from aipool.books import journal
 from aipool.books.epochs import Epochs
@@ -55,6 +58,9 @@ LOST_ERROR = "worker_lost"
 UNREGISTERED_SECONDS = 60
 
 _BUSY_PAUSE_SECONDS = 0.02
+
+#: What may pass by itself, so that trying again is right: a full disk, a locked database.
+PASSING = (OSError, DatabaseBusy, sa.exc.OperationalError, dbapi2.OperationalError)
 
 
 class Ending(StrEnum):
@@ -141,7 +147,13 @@ class Recovery:
             return None
         try:
             started = time.monotonic()
-            ended = self._read_and_record(stream)
+            try:
+                ended = self._read_and_record(stream)
+            except (_MovedOn, *PASSING):
+                raise
+            except Exception:
+                log.exception("journal_not_writable_to_the_books", epoch=f"{stream.epoch:016x}")
+                ended = self._freeze(stream.epoch)
             clean = ended.how is Ending.RECOVERED and not ended.calls
             tell = log.info if clean else log.warning
             tell(
@@ -178,6 +190,11 @@ class Recovery:
             how, state = Ending.RECOVERED, EpochState.CLOSED
         batches.append(self._write(epoch, chunk, mark, max(reading.chunk_end, mark + 1), state))
         return Ended(epoch, how, reading.settled, tuple(batches))
+
+    def _freeze(self, epoch: int) -> Ended:
+        with self._database.write() as tx:
+            ledger.freeze_epoch(tx, epoch, now_ms())
+        return Ended(epoch, Ending.FROZEN)
 
     def _write(
         self, epoch: int, entries: list[Entry], start: int, end: int, then: EpochState | None = None

@@ -12,8 +12,8 @@ from aipool.calls import store
 from aipool.calls.types import HOUR_MS, CallRow, UsageHour
 from aipool.kit.db import Transaction
 
-# A rid is `req_`, 11 hex digits of unix milliseconds, and what makes it unique.
-_RID_TIME = slice(4, 15)
+# A rid is `req_`, 12 hex digits of unix milliseconds, and what makes it unique (kit.ids).
+_RID_TIME = slice(4, 16)
 # Hours of 1970 and of 9999, the years that a month can be named in.
 _HOUR_MAX = 70_388_000
 

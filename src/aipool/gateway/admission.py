@@ -6,11 +6,11 @@ a byte of the body is read, and `admit` when the body is whole.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from aipool.gateway.body import ChatBody
 from aipool.gateway.catalogue import Catalogue, Offer
-from aipool.gateway.errors import Refusal, forbidden, invalid, not_found, unauthorized
+from aipool.gateway.errors import Refusal, forbidden, not_found, unauthorized
 from aipool.gateway.tokens import Token
 from aipool.rating.per_token import output_tokens_for
 from aipool.rating.types import TOKENS_MAX, TokenPrice
@@ -34,7 +34,7 @@ MISSING_TOKEN = unauthorized(
 UNKNOWN_TOKEN = unauthorized("This API token does not exist.")
 
 
-class Admitted(NamedTuple):
+class Admitted(msgspec.Struct, frozen=True, gc=False):
     """A call that may be made.
 
     hold_nano: its worst case.  input_tokens: the upper bound that it holds for.
@@ -109,6 +109,4 @@ def _not_for_you(model: str, catalogue: Catalogue) -> Refusal:
         return forbidden(
             "model_not_allowed", f"This API token may not call the model {model!r}.", "model"
         )
-    if not model.isprintable() or len(model) > 200:
-        return invalid("`model` is not a model's name.", "model")
     return not_found(f"There is no model {model!r}.", "model_not_found", "model")

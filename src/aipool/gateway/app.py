@@ -129,6 +129,8 @@ class App:
         context = self._context
         rid = context.next_rid(time.time_ns() // 1_000_000)
         context.counters.answered("wire", status)
+        if status == 413:
+            code = "request_too_large"
         kind = "overloaded_error" if status == 503 else "invalid_request_error"
         refusal = Refusal(status, kind, code, message, None, 1 if status == 503 else 0)
         context.log.call(rid=rid, status=status, code=code, path="")

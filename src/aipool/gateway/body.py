@@ -14,7 +14,7 @@ are compared after unescaping: `"mod\\u0065l"` is `model`.
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -43,14 +43,19 @@ CHOICES_MAX = 10
 #: base64 text of an image says nothing about its tokens.
 IMAGE_TOKENS = 4_096
 
-_DEPTH_MAX = 64
+#: A request has some thirty fields at the top; each costs time to look at.
+_FIELDS_MAX = 1_000
+_TOO_MANY_FIELDS = invalid(f"The body has more than {_FIELDS_MAX} fields.")
+
+#: No model has a longer name; what is longer, or has what cannot be shown, is no name.
+_NAME_MAX = 200
 
 
 #: Where a top-level value stands in the body: its first byte, and the one after its last.
 Span = tuple[int, int]
 
 
-class ChatBody(NamedTuple):
+class ChatBody(msgspec.Struct, frozen=True, gc=False):
     """A body that can be admitted.
 
     input_tokens_max: an upper bound of its input: one token a byte, images by their
@@ -73,6 +78,8 @@ _any = msgspec.json.Decoder()
 _scan = json.JSONDecoder()
 _WHITESPACE = b" \t\r\n"
 _AFTER_VALUE = b",}"
+_URL_KEYS = (b'"url"', b'"image_url"', b'"file_data"')
+_URL_KEY_BYTES_MAX = 32  # the longest of them, its colon and some blanks
 _BRACE, _COMMA, _QUOTE, _BRACKET = b'},"['
 
 # Keys met all the time that look like no controlled one; others are looked at closely.
@@ -98,9 +105,15 @@ _USUAL = frozenset(
 
 
 def parse(raw: bytes) -> ChatBody | Refusal:
-    """Read a chat request, or say what is wrong with it. Never raises.
+    """Read a chat request, or say what is wrong with it. Never raises."""
+    try:
+        return _parse(raw)
+    except RecursionError:
+        return invalid("The body is nested too deeply.")
 
-    The places follow by arithmetic in a body without blanks and escapes between its
+
+def _parse(raw: bytes) -> ChatBody | Refusal:
+    """The places follow by arithmetic in a body without blanks and escapes between its
     values: if the lengths of all distinct members and their punctuation add up to the
     length of the body, there is no room for a duplicate, a blank or an escaped key. When
     they do not, or a key needs a closer look, the text is walked.
@@ -122,6 +135,8 @@ def parse(raw: bytes) -> ChatBody | Refusal:
             position += 1
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _parse_unusual(raw)
+    if len(members) > _FIELDS_MAX:
+        return _TOO_MANY_FIELDS
     messages = members.get("messages")
     if messages is None:
         return invalid("`messages` is missing.", "messages")
@@ -139,11 +154,14 @@ def _parse_unusual(raw: bytes) -> ChatBody | Refusal:
     """What the fast decoder refuses: broken JSON, or lone surrogates, which other
     parsers let pass and so do we."""
     try:
-        value: Any = json.loads(raw, parse_constant=_refuse_constant)
-    except RecursionError:
-        return invalid("The body is nested too deeply.")
-    except ValueError as broken:
+        # Decoded here: by itself `json` also takes UTF-16 and UTF-32, which JSON is not.
+        value: Any = json.loads(raw.decode(), parse_constant=_refuse_constant)
+    except json.JSONDecodeError as broken:
         return invalid(f"The body is not valid JSON: {broken}.")
+    except UnicodeDecodeError:
+        return invalid("The body is not valid JSON: it is not UTF-8.")
+    except ValueError:
+        return invalid("The body holds a number that is none, or one of thousands of digits.")
     if not isinstance(value, dict):
         return invalid("The body must be a JSON object.")
     if not isinstance(value.get("messages"), list):
@@ -161,7 +179,7 @@ def _refuse_constant(name: str) -> float:
 def _checked(raw: bytes, fields: dict[str, Any], spans: dict[str, Span]) -> ChatBody | Refusal:
     """Types and ranges. `fields` holds the controlled ones; null is absent."""
     model = fields.pop("model", None)
-    if type(model) is not str or not model:
+    if type(model) is not str or not 0 < len(model) <= _NAME_MAX or not model.isprintable():
         return invalid("`model` must name one of GET /v1/models.", "model")
     stream = usage_wanted = False
     cap = None
@@ -194,8 +212,9 @@ def _checked(raw: bytes, fields: dict[str, Any], spans: dict[str, Span]) -> Chat
 def _input_bound(raw: bytes) -> int:
     """Tokens the input cannot exceed: a token is at least one byte of text.
 
-    A data URL is counted as one image instead of by its length. It ends at the quote
-    that closes its string; base64 has no escapes.
+    A data URL is counted as one image instead of by its length, where vendors look for
+    one: text that merely begins like one is text. It ends at the quote that closes its
+    string; base64 has no escapes.
     """
     bound = len(raw)
     at = raw.find(b'"data:')
@@ -203,7 +222,9 @@ def _input_bound(raw: bytes) -> int:
         end = raw.find(b'"', at + 6)
         if end < 0:
             break
-        bound += IMAGE_TOKENS - (end - at)
+        before = raw[max(0, at - _URL_KEY_BYTES_MAX) : at].rstrip(_WHITESPACE)
+        if before[-1:] == b":" and before[:-1].rstrip(_WHITESPACE).endswith(_URL_KEYS):
+            bound += IMAGE_TOKENS - (end - at)
         at = raw.find(b'"data:', end)
     return bound
 
@@ -211,24 +232,34 @@ def _input_bound(raw: bytes) -> int:
 def _walk(raw: bytes, members: dict[str, msgspec.Raw] | None) -> dict[str, Span] | Refusal:
     """Places by walking the text; refuses doubled and look-alike controlled keys.
 
-    `raw` is a valid JSON object. With `members`, its values as a decoder saw them, no
-    value is parsed again: no JSON text is a proper prefix of another that is followed by
-    a comma or a brace, so a value that matches and ends there is the value.
+    `raw` is a valid JSON object. With `members`, its values as a decoder saw them, values
+    are not parsed again: no JSON text is a proper prefix of another that is followed by a
+    comma or a brace, so a value that matches and ends there is the value. Each is compared
+    once, at the first occurrence of its key, and the text is decoded once: so the time is
+    in proportion to the length of the body, whatever stands in it.
     """
     spans: dict[str, Span] = {}
+    text = _Text(raw)
+    compared: set[str] = set()
+    fields = 0
     at = _skip(raw, _skip(raw, 0) + 1)
     while raw[at] != _BRACE:
-        key_end = _value_end(raw, at)
+        key_end = text.value_end(at)
         key = json.loads(raw[at:key_end])
         start = _skip(raw, _skip(raw, key_end) + 1)
         end = 0
-        if members is not None:
-            value = memoryview(members[key])
-            end = start + len(value)
-            if raw[start:end] != bytes(value) or raw[_skip(raw, end)] not in _AFTER_VALUE:
-                end = 0
+        if members is not None and key not in compared:
+            compared.add(key)
+            value = bytes(members[key])
+            if raw.startswith(value, start):
+                end = start + len(value)
+                if raw[_skip(raw, end)] not in _AFTER_VALUE:
+                    end = 0
         if not end:
-            end = _value_end(raw, start)
+            end = text.value_end(start)
+        fields += 1
+        if fields > _FIELDS_MAX:
+            return _TOO_MANY_FIELDS
         if key in CONTROLLED:
             if key in spans:
                 return invalid(f"`{key}` occurs twice.", key)
@@ -247,15 +278,27 @@ def _skip(raw: bytes, at: int) -> int:
     return at
 
 
-def _value_end(raw: bytes, start: int) -> int:
-    """Where the JSON value that begins at `start` ends. JSON's structure is ASCII, so
-    reading one character a byte finds the right place."""
-    if raw[start] == _QUOTE:
-        end = raw.index(b'"', start + 1)
-        if raw.find(b"\\", start, end) < 0:
-            return end + 1
-    length: int = _scan.raw_decode(raw[start:].decode("latin-1"))[1]
-    return start + length
+class _Text:
+    """A body read one character a byte, which finds the right places: JSON's structure is
+    ASCII."""
+
+    __slots__ = ("_characters", "_raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._characters: str | None = None
+
+    def value_end(self, start: int) -> int:
+        """Where the JSON value that begins at `start` ends."""
+        raw = self._raw
+        if raw[start] == _QUOTE:
+            end = raw.index(b'"', start + 1)
+            if raw.find(b"\\", start, end) < 0:
+                return end + 1
+        if self._characters is None:
+            self._characters = raw.decode("latin-1")
+        end = _scan.raw_decode(self._characters, start)[1]
+        return end
 
 
 def splice(body: ChatBody, changes: dict[str, bytes]) -> bytes:
@@ -294,7 +337,10 @@ def with_usage(body: ChatBody) -> bytes:
     written = body.raw[span[0] : span[1]]
     if written == b"null" or not written.strip(_WHITESPACE + b"{}"):
         return b'{"include_usage":true}'
-    inner = _members.decode(written)
+    try:
+        inner = _members.decode(written)
+    except msgspec.MsgspecError:  # lone surrogates
+        return json.dumps(json.loads(written) | {"include_usage": True}).encode()
     kept = [
         b"%b:%b" % (msgspec.json.encode(key), bytes(value))
         for key, value in inner.items()

@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from aipool.doors import records
 from aipool.doors.outcome import Attempt, Outcome, UsageSource
 from aipool.doors.records import Hold
@@ -32,7 +34,7 @@ from aipool.gateway.identity import find_token
 from aipool.gateway.metering import INLINE_BODY_BYTES_MAX, estimate_input
 from aipool.gateway.relay import CLIENT_GONE, Relay
 from aipool.gateway.tokens import Token
-from aipool.kit.money import format_cny
+from aipool.kit.money import AMOUNT_NANO_MAX, format_cny
 from aipool.rating.per_token import rate
 from aipool.rating.types import NO_USAGE, Usage
 
@@ -66,7 +68,8 @@ class Call:
         "exchange",
         "gone",
         "held",
-        "journaled",
+        "hold_payload",
+        "progress_payload",
         "relay",
         "rid",
         "settled",
@@ -91,7 +94,8 @@ class Call:
         self.body: ChatBody | None = None
         self.admitted: Admitted | None = None
         self.relay: Relay | None = None
-        self.journaled: list[bytes] = []
+        self.hold_payload = b""
+        self.progress_payload = b""
         self.held = False
         self.settled = False
         self.gone = False
@@ -231,7 +235,7 @@ class Call:
                 self.address,
             )
         )
-        self.journaled.append(payload)
+        self.hold_payload = payload
         context.open_calls[self.rid] = self
         context.journal.append(payload, self._call_vendor, self._not_journaled)
 
@@ -287,13 +291,12 @@ class Call:
         body = self.body
         if body is not None and len(body.raw) > INLINE_BODY_BYTES_MAX:
             self.input_estimate()
-            self.body = body._replace(raw=b"", spans={})
+            self.body = msgspec.structs.replace(body, raw=b"", spans={})
             self.exchange.release_body()
 
     def progress(self, payload: bytes) -> None:
         """A P record of this call: journaled now, and repeated in a new segment."""
-        del self.journaled[1:]
-        self.journaled.append(payload)
+        self.progress_payload = payload
         self.context.journal.append(payload)
 
     # --- 5. the ending --------------------------------------------------------------------
@@ -325,7 +328,8 @@ class Call:
         assert token is not None and admitted is not None
         self.settled = True
         context, offer = self.context, admitted.offer
-        self._charge_nano = charge = rate(usage, offer.price, offer.multiplier_ppm)
+        charge = min(rate(usage, offer.price, offer.multiplier_ppm), AMOUNT_NANO_MAX)
+        self._charge_nano = charge
         candidate = relay.candidate if relay is not None else None
         outcome = self._outcome(token, status, error, usage, source, charge, candidate)
         del context.open_calls[self.rid]

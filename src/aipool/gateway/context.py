@@ -87,11 +87,13 @@ class Context:
         self.ship_soon()
         self.counters.ended(outcome)
 
-    def give_back(self, returned: Returned) -> None:
-        """Journal a return of lease and queue it for the books."""
+    def give_back(self, returned: Returned) -> int:
+        """Journal a return of lease and queue it for the books; where its record ends."""
         payload = records.encode(returned)
-        self.shipping.add(self.journal.append(payload), payload)
+        end = self.journal.append(payload)
+        self.shipping.add(end, payload)
         self.ship_soon()
+        return end
 
     def may_record_refusal(self, token_id: int) -> bool:
         """Is there room for one more refusal row of this token in this minute?"""
@@ -113,5 +115,7 @@ class Context:
         """The H and P payloads of the calls now open."""
         payloads: list[bytes] = []
         for call in self.open_calls.values():
-            payloads += call.journaled
+            payloads.append(call.hold_payload)
+            if call.progress_payload:
+                payloads.append(call.progress_payload)
         return payloads

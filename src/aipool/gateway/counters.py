@@ -34,31 +34,29 @@ Row = tuple[str, tuple[str, ...], int]
 
 
 class Histogram:
-    """Durations in milliseconds, by label values."""
+    """Durations in milliseconds."""
 
-    __slots__ = ("_buckets", "_count", "_name", "_sum_ms")
+    __slots__ = ("buckets", "name", "sum_ms")
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        self._buckets = [0] * (len(_BUCKETS_MS) + 1)
-        self._count = 0
-        self._sum_ms = 0
+        self.name = name
+        self.buckets = [0] * (len(_BUCKETS_MS) + 1)
+        self.sum_ms = 0
 
     def add(self, duration_ms: int) -> None:
         """One more."""
-        self._buckets[bisect_left(_BUCKETS_MS, duration_ms)] += 1
-        self._count += 1
-        self._sum_ms += duration_ms
+        self.buckets[bisect_left(_BUCKETS_MS, duration_ms)] += 1
+        self.sum_ms += duration_ms
 
     def rows(self) -> list[Row]:
         """Cumulative buckets by upper bound, the sum in milliseconds, and the count."""
         rows: list[Row] = []
         below = 0
-        for label, count in zip((*_BUCKET_LABELS, "+Inf"), self._buckets, strict=True):
+        for label, count in zip((*_BUCKET_LABELS, "+Inf"), self.buckets, strict=True):
             below += count
-            rows.append((f"{self._name}_bucket", (label,), below))
-        rows.append((f"{self._name}_sum_ms", (), self._sum_ms))
-        rows.append((f"{self._name}_count", (), self._count))
+            rows.append((f"{self.name}_bucket", (label,), below))
+        rows.append((f"{self.name}_sum_ms", (), self.sum_ms))
+        rows.append((f"{self.name}_count", (), below))
         return rows
 
 
@@ -67,7 +65,9 @@ class Counters:
 
     def __init__(self) -> None:
         self._requests: dict[tuple[str, int], int] = {}
-        self._ended: dict[tuple[str, int, str, int], list[int]] = {}
+        # Calls, input tokens, output tokens, charge, of which tried once and well: most
+        # calls are, and cost one look-up.
+        self._ended: dict[tuple[str, int, str, int, int], list[int]] = {}
         self._attempts: dict[tuple[int, str, str], int] = {}
         self._duration = Histogram("aipool_http_request_duration_seconds")
         self._first_token = Histogram("aipool_time_to_first_token_seconds")
@@ -80,30 +80,39 @@ class Counters:
 
     def ended(self, outcome: Outcome) -> None:
         """A call ended."""
-        key = (outcome.endpoint, outcome.status, outcome.model, outcome.group_id)
+        model = outcome.model
+        key = (outcome.endpoint, outcome.status, model, outcome.group_id, outcome.vendor_id)
         sums = self._ended.get(key)
         if sums is None:
-            sums = self._ended[key] = [0, 0, 0, 0]
+            sums = self._ended[key] = [0, 0, 0, 0, 0]
         sums[0] += 1
         sums[1] += outcome.input_tokens
         sums[2] += outcome.output_tokens
         sums[3] += outcome.charge_nano
         self._duration.add(outcome.duration_ms)
-        if outcome.first_token_ms >= 0:
+        if outcome.stream and outcome.first_token_ms >= 0:
             self._first_token.add(outcome.first_token_ms)
-        for attempt in outcome.attempts:
-            tried = (attempt.vendor_id, outcome.model, attempt.reason)
+        attempts = outcome.attempts
+        if len(attempts) == 1 and not attempts[0].reason:
+            sums[4] += 1
+            return
+        for attempt in attempts:
+            tried = (attempt.vendor_id, model, attempt.reason)
             self._attempts[tried] = self._attempts.get(tried, 0) + 1
 
     def rows(self, *, holds_open: int, waiting: int) -> tuple[Row, ...]:
         """Everything, as (name, label values, value)."""
         requests = dict(self._requests)
+        attempts = dict(self._attempts)
         sold: dict[tuple[str, str], list[int]] = {}
-        for (route, status, model, group_id), sums in self._ended.items():
+        for (route, status, model, group_id, vendor_id), sums in self._ended.items():
             requests[route, status] = requests.get((route, status), 0) + sums[0]
             total = sold.setdefault((model, str(group_id)), [0, 0, 0])
             for index in range(3):
                 total[index] += sums[index + 1]
+            if sums[4]:
+                well = (vendor_id, model, "")
+                attempts[well] = attempts.get(well, 0) + sums[4]
         failovers: dict[tuple[str, str], int] = {}
         rows: list[Row] = [
             ("aipool_inflight_requests", (), self.in_flight),
@@ -112,7 +121,7 @@ class Counters:
         ]
         for (route, status), value in requests.items():
             rows.append(("aipool_http_requests_total", (route, str(status)), value))
-        for (vendor_id, model, reason), value in self._attempts.items():
+        for (vendor_id, model, reason), value in attempts.items():
             vendor = str(vendor_id)
             rows.append(("aipool_upstream_requests_total", (vendor, model, reason or "ok"), value))
             if reason:

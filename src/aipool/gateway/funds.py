@@ -12,7 +12,9 @@ Every hold ends in exactly one settle (a void is a settle of 0).
 
 When money is scarce the ledger process grants exactly what is needed and says so (low).
 Such a lease keeps nothing for later: what a settle leaves free goes straight back, so that
-it can be spent at any worker. Otherwise a lease idle for ten seconds goes back.
+it can be spent at any worker. Otherwise a lease idle for ten seconds goes back. What goes
+back travels with the settlements, and a question may overtake it; so a *no* counts only
+once everything is back that this worker gave.
 
 Pure: the world is four callbacks and a count of seconds.
 """
@@ -38,9 +40,10 @@ _TRIES_MAX = 3
 
 
 class Lease:
-    """What this worker holds of one budget. `low`: granted in low-balance mode."""
+    """What this worker holds of one budget. `low`: granted in low-balance mode.
+    `returned`: where the journal says that some of it went back, the last time."""
 
-    __slots__ = ("__weakref__", "budget", "free_nano", "low", "touched", "window")
+    __slots__ = ("__weakref__", "budget", "free_nano", "low", "returned", "touched", "window")
 
     def __init__(self, budget: str, window: int) -> None:
         self.budget = budget
@@ -48,6 +51,7 @@ class Lease:
         self.free_nano = 0
         self.low = False
         self.touched = 0
+        self.returned = 0
 
 
 Chain = tuple[Lease, ...]
@@ -83,11 +87,11 @@ class Funds:
     """The leases of one epoch.
 
     send: hands an Acquire to the link; at most one is outstanding.
-    give_back: journals and ships a Returned.
+    give_back: journals and ships a Returned; gives the position of its end.
     """
 
     def __init__(
-        self, send: Callable[[Acquire], object], give_back: Callable[[Returned], None]
+        self, send: Callable[[Acquire], object], give_back: Callable[[Returned], int]
     ) -> None:
         self._send = send
         self._give_back = give_back
@@ -96,6 +100,9 @@ class Funds:
         self._known: WeakValueDictionary[tuple[str, int], Lease] = WeakValueDictionary()
         self._active: dict[Lease, None] = {}
         self._waiting: dict[Chain, deque[_Waiter]] = {}
+        # Chains that are not asked for before the books have what went back up to here.
+        self._resting: dict[Chain, int] = {}
+        self._recorded = 0
         self._outstanding: Acquire | None = None
         self._asked: list[tuple[Chain, tuple[Lease, ...]]] = []
         self._number = 0
@@ -142,6 +149,8 @@ class Funds:
         waiter = _Waiter(amount_nano, done, self._now)
         self._waiting.setdefault(chain, deque()).append(waiter)
         self._active.update(dict.fromkeys(chain))
+        if any(lease.low for lease in chain):
+            self._rest(chain)
         self._ask()
 
         def leave() -> None:
@@ -174,6 +183,7 @@ class Funds:
         for (_, leases), grants in zip(asked, answer.chains, strict=True):
             for lease, grant in zip(leases, grants, strict=True):
                 if grant.amount_nano:
+                    self._active[lease] = None
                     lease.free_nano += grant.amount_nano
                     lease.low = grant.low
                     lease.touched = self._now
@@ -189,6 +199,14 @@ class Funds:
             self._send(self._outstanding)
         else:
             self._ask()
+
+    def recorded(self, high_water: int) -> None:
+        """The journal up to here is in the books, and what went back is back."""
+        self._recorded = high_water
+        if self._resting:
+            self._resting = {c: at for c, at in self._resting.items() if at > high_water}
+            if self._outstanding is None:
+                self._ask()
 
     def tick(self) -> None:
         """A second has passed."""
@@ -230,6 +248,16 @@ class Funds:
                 self._outstanding = Acquire(self._number, needs)
                 self._send(self._outstanding)
                 return
+            if self._resting.keys() >= self._waiting.keys():
+                return
+
+    def _rest(self, chain: Chain) -> bool:
+        """Do not ask before what went back is in the books. False: all of it is."""
+        returned = max(lease.returned for lease in chain)
+        if returned <= self._recorded:
+            return False
+        self._resting.setdefault(chain, returned)
+        return True
 
     def _needs(self) -> tuple[tuple[Need, ...], ...]:
         """What the waiting chains lack, after admitting whom the leases can carry.
@@ -240,7 +268,7 @@ class Funds:
         chains: list[tuple[Need, ...]] = []
         for chain, waiters in list(self._waiting.items()):
             self._admit(chain, waiters)
-            if not waiters:
+            if not waiters or chain in self._resting:
                 continue
             first = waiters[0].amount_nano
             total = sum(waiter.amount_nano for waiter in waiters)
@@ -280,8 +308,8 @@ class Funds:
     def _serve(self, chain: Chain, asked: Chain, grants: tuple[Grant, ...]) -> None:
         """What an answer means for the calls of one chain.
 
-        If the answer is no, those go that could not be had even with all there is; the
-        others ask again, but not for ever.
+        If the answer is no, those go that could not be had even with all there is, unless
+        some of it is still on its way back; the others ask again, but not for ever.
         """
         waiters = self._waiting.get(chain)
         if waiters is None:
@@ -295,9 +323,11 @@ class Funds:
         narrow = min(chain, key=lambda lease: room[lease])
         available = room[narrow]
         refused: list[_Waiter] = []
+        rests = self._rest(chain)
         for waiter in list(waiters):
             waiter.tries += 1
-            if waiter.amount_nano > available or waiter.tries >= _TRIES_MAX:
+            covered = rests or waiter.amount_nano <= available
+            if not covered or waiter.tries >= _TRIES_MAX:
                 waiters.remove(waiter)
                 refused.append(waiter)
         if not waiters:
@@ -308,4 +338,4 @@ class Funds:
 
     def _return(self, lease: Lease) -> None:
         amount, lease.free_nano = lease.free_nano, 0
-        self._give_back(Returned(lease.budget, lease.window, amount))
+        lease.returned = self._give_back(Returned(lease.budget, lease.window, amount))

@@ -125,6 +125,7 @@ class Journal:
         # What the syncing thread reads: one assignment replaces both values.
         self._tail = (0, -1)
         self._retired: list[int] = []  # descriptors it closes, so that none is reused under it
+        self._unsyncable = -1  # the descriptor whose sync failed: it is never synced again
         self._synced = 0
         self._dirty = threading.Event()
         self._closing = False
@@ -224,10 +225,17 @@ class Journal:
         return b"".join(frames)
 
     def _begin_segment(self, position: int) -> None:
+        if self._segments and self._segments[-1][2] != self._unsyncable:
+            last = self._segments[-1][2]
+            try:
+                self._disk.sync(last)
+            except OSError:
+                # As when the syncing thread finds it; the new segment begins all the same.
+                self._unsyncable = last
+                self._sync_failed = True
+                self._judge()
         path = self._folder / f"{position:016x}{SEGMENT_SUFFIX}"
         fd = self._disk.open(path)
-        if self._segments and not self._sync_failed:
-            self._disk.sync(self._segments[-1][2])
         self._segments.append((position, path, fd))
         self._written = position
         self._tail = (position, fd)
@@ -250,19 +258,28 @@ class Journal:
     def _sync_forever(self) -> None:
         """Runs in its own thread: syncs what was written, then says how far."""
         pause = threading.Event()
-        while not self._closing:
+        closing = False
+        while not closing:
             self._dirty.wait()
             self._dirty.clear()
+            closing = self._closing
             while self._retired:
-                self._disk.close(self._retired.pop())
+                fd = self._retired.pop()
+                self._disk.close(fd)
+                if fd == self._unsyncable:
+                    self._unsyncable = -1
             position, fd = self._tail
+            if fd == self._unsyncable:
+                continue
             try:
                 self._disk.sync(fd)
             except OSError:
+                self._unsyncable = fd
                 self._tell(self._on_sync_failed)
             else:
                 self._tell(self._on_synced, position)
-            pause.wait(SYNC_INTERVAL_SECONDS)
+            if not closing:
+                pause.wait(SYNC_INTERVAL_SECONDS)
 
     def _tell(self, what: Callable[..., None], *args: int) -> None:
         if not self._closing:

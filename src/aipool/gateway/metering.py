@@ -78,10 +78,13 @@ class StreamMeter:
         self._tokens_at_progress = 0
 
     def read(self, chunk: ChatChunk, usage: Usage | None) -> None:
-        """One more event, and the usage it reported: of several reports the last counts."""
+        """One more event, and the usage it reported: of several reports the last counts.
+
+        A report beside choices says nothing about the end: some vendors report all along.
+        """
         if usage is not None:
             self.reported = usage
-            self.finish_seen = True
+            self.finish_seen |= not chunk.choices
         chunk_text_count(chunk, self.counter)
         for choice in chunk.choices or ():
             if choice.finish_reason:

@@ -65,7 +65,7 @@ class Relay:
         self.first_token_ms = -1
         self._body = body
         self._cap = cap
-        self._attempts = Attempts(offer.candidates)
+        self._attempts: Attempts | None = None
         self._attempt_at = 0.0
         self._request: Request | None = None
         self._status = 0
@@ -75,12 +75,11 @@ class Relay:
     # --- tries ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Try the next key; give up when there is none."""
+        """Try the first key."""
+        self._try(self.offer.candidates[0])
+
+    def _try(self, candidate: Candidate) -> None:
         call = self.call
-        candidate = self._attempts.next()
-        if candidate is None:
-            call.refuse(self._attempts.give_up())
-            return
         self.candidate = candidate
         self.renamed = candidate.model_json is not None
         self._status = 0
@@ -133,12 +132,20 @@ class Relay:
     def try_next(self, reason: str, *, bad_answer: bool = False) -> None:
         """This key failed before anything was relayed."""
         self.attempted(reason)
-        self._attempts.bad_answers &= bad_answer
         self._stream = None
         if self.call.gone:
             self._void()
+            return
+        attempts = self._attempts
+        if attempts is None:
+            attempts = self._attempts = Attempts(self.offer.candidates)
+            attempts.next()  # the one that has just failed
+        attempts.bad_answers &= bad_answer
+        candidate = attempts.next()
+        if candidate is None:
+            self.call.refuse(attempts.give_up())
         else:
-            self.start()
+            self._try(candidate)
 
     def committed(self) -> None:
         """No other key from here on: what a further try would have needed may go."""

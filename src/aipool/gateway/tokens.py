@@ -169,13 +169,19 @@ class Tokens:
         for digest in [d for d, until in self._unknown.items() if until < self._now]:
             del self._unknown[digest]
         late = self._now - FETCH_SECONDS
-        for digest in [d for d, entries in self._waiting.items() if entries[0][2] <= late]:
+        overdue = {d for d, entries in self._waiting.items() if entries[0][2] <= late}
+        if overdue:
+            # What changes from now on would not be held against an answer that still comes.
+            self._numbers = {n: d for n, d in self._numbers.items() if d not in overdue}
+        for digest in overdue:
             self._answer(digest, None, answered=False)
 
     def _send(self, digest: bytes) -> bool:
         self._number += 1
-        self._numbers[self._number] = digest
-        return self._ask(FetchToken(self._number, digest))
+        asked = self._ask(FetchToken(self._number, digest))
+        if asked:
+            self._numbers[self._number] = digest
+        return asked
 
     def _answer(self, digest: bytes, token: Token | None, *, answered: bool) -> None:
         self._forgotten.pop(digest, None)

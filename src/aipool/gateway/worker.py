@@ -137,6 +137,7 @@ class Worker:
     def recorded(self, high_water: int) -> None:
         """The journal up to here is in the books."""
         self._context.journal.recorded(high_water)
+        self._context.funds.recorded(high_water)
 
     def fenced(self, reason: str) -> None:
         """Nothing of this epoch is accepted any more: whatever is done now would be lost."""

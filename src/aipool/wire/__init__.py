@@ -5,14 +5,15 @@ The layer knows bytes, sockets and deadlines, and no noun of the product. It sit
 request that finds a kept-alive connection.
 
     limits       the one table of limits
-    server       listening sockets, drain          connection  one client connection
+    server       listening sockets, drain          connection  bytes to exchanges
+    flow         a client's socket, its brakes     turns       one request in hand at a time
+    ordinary     whole requests in one read        repeat      heads seen before
     exchange     one request and its answer        strict      what a request head must be
-    chunks       chunked bodies of requests        budget      bytes in flight, bounded
+    bodies       request bodies collected          chunks      chunked bodies of requests
+    budget       bytes in flight, bounded          statuses    status lines
     client       requests to upstreams             upstream    one upstream connection
+    request      a request and how it can end      answer      answers that take several reads
     pool         idle upstream connections         connect     addresses, race, proxy, TLS
     resolver     names to addresses                transports  the fastest transport of each kind
     deadlines    the one sweep                     sse         event streams cut into events
-    bodies       request bodies collected          answer      answers that take several reads
-    repeat       heads seen before                 request     a request and how it can end
-    statuses     status lines
 """

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from email.utils import formatdate
 
 from aipool.wire.budget import Budget
-from aipool.wire.connection import UPGRADED, ServerConnection
+from aipool.wire.connection import ServerConnection
 from aipool.wire.deadlines import Sweep
 from aipool.wire.exchange import Exchange, Listener, Peer
 from aipool.wire.limits import Limits
 from aipool.wire.transports import listen
+from aipool.wire.turns import UPGRADED
 
 __all__ = ["Begin", "Exchange", "HttpServer", "Listener", "Peer", "Refuse"]
 

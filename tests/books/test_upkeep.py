@@ -1,0 +1,82 @@
+"""The database's log stays short, and somebody watches that the accounts add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aipool.books import upkeep
+from aipool.ledger import service as ledger
+from tests.books.rig import CNY, Installation
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[Installation]:
+    installation = Installation(tmp_path / "data")
+    installation.credit(1, CNY)
+    yield installation
+    installation.close()
+
+
+def write_pages(books: Installation, count: int) -> None:
+    """Makes the log grow by about this many pages of 4 KiB."""
+    with books.database.write() as tx:
+        tx.connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS filling (bytes)")
+        for _ in range(count):
+            tx.connection.exec_driver_sql("INSERT INTO filling VALUES (randomblob(4000))")
+
+
+def test_a_short_log_is_left_alone(books: Installation) -> None:
+    before = upkeep.log_bytes(books.database)
+
+    upkeep.move_log(books.database)
+
+    assert before > 0
+    assert upkeep.log_bytes(books.database) == before
+
+
+def test_a_long_log_is_moved_and_used_again(books: Installation) -> None:
+    write_pages(books, 1200)
+    grown = upkeep.log_bytes(books.database)
+
+    upkeep.move_log(books.database)
+    write_pages(books, 1000)
+
+    assert grown > upkeep.LOG_BYTES
+    assert upkeep.log_bytes(books.database) == grown
+
+
+def test_a_log_that_is_much_too_long_is_cut(
+    books: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "LOG_BYTES_MAX", 1024 * 1024)
+    write_pages(books, 600)
+
+    upkeep.move_log(books.database)
+
+    assert upkeep.log_bytes(books.database) == 0
+
+
+def test_accounts_that_add_up_are_checkpointed(books: Installation) -> None:
+    assert upkeep.balance(books.database) == 0
+
+    with books.database.read() as connection:
+        rows = connection.exec_driver_sql("SELECT * FROM account_checkpoints").fetchall()
+        assert [tuple(row) for row in rows] == [("cash:test", 1, -CNY)]
+        assert ledger.system_balance(connection, "cash:test") == -CNY
+    books.assert_books_agree()
+
+
+def test_accounts_that_do_not_add_up_are_told_and_not_checkpointed(
+    books: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with books.database.write() as tx:
+        tx.connection.exec_driver_sql("UPDATE accounts SET balance_nano = balance_nano + 7")
+
+    assert upkeep.balance(books.database) == 7
+    assert "ledger_imbalance" in capsys.readouterr().out
+    with books.database.read() as connection:
+        count = connection.exec_driver_sql("SELECT count(*) FROM account_checkpoints").scalar()
+    assert count == 0

@@ -1,0 +1,15 @@
+"""Reports beside calls, a tenth of `scripts/prove isolation`; how fast is the proof's business."""
+
+from __future__ import annotations
+
+from benchmarks.isolation import measure
+
+
+def test_calls_are_answered_and_leases_granted_while_reports_read_the_same_books() -> None:
+    report = measure(rows=100_000, turns=1, seconds=1.5)
+    assert report.problems == []
+    (beside,) = report.beside
+    assert beside.calls == 1500
+    assert beside.grants
+    assert report.exported > 0
+    assert report.dashboards > 0
