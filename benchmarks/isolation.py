@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import time
 from collections import deque
@@ -30,7 +31,7 @@ from aipool.kit.clock import now_ms
 from aipool.kit.db import open_database
 from benchmarks.caller import chat, encoded
 from benchmarks.platform import MODEL, PASSWORD, CommandFailed, Platform, cpu_seconds
-from benchmarks.readers import Helper, helping
+from benchmarks.reports import Helper, helping
 from benchmarks.witness import LookedUp
 
 ROWS: Final = 1_000_000
@@ -298,9 +299,10 @@ async def _take_turns(platform: Platform, report: Report, turns: int, seconds: f
     ) as asking:
         for _ in range(turns):
             report.alone.append(await _turn(platform, pace, asking, seconds))
+            niceness = os.getpriority(os.PRIO_PROCESS, platform.process.control())
             with (
-                helping("export", platform.database_path) as exporting,
-                helping("dashboards", platform.database_path) as watching,
+                helping("export", platform.database_path, niceness=niceness) as exporting,
+                helping("dashboards", platform.database_path, niceness=niceness) as watching,
             ):
                 report.beside.append(await _turn(platform, pace, asking, seconds))
             report.exported += sum(map(int, exporting.lines))
@@ -352,6 +354,7 @@ def main(arguments: Sequence[str]) -> int:
             f"call p50 {1e3 * _at(latencies, 0.5):.1f}, p99 {1e3 * _at(latencies, 0.99):.1f} ms; "
             f"grant p50 {1e3 * _at(grants, 0.5):.1f}, p99 {1e3 * _at(grants, 0.99):.1f} ms"
         )
+    print("CPU per call × " + ", ".join(f"{ratio:.2f}" for ratio in report.ratios))
     print(f"meanwhile {report.exported:,} rows exported, {report.dashboards:,} dashboard queries")
     ratio = statistics.median(report.ratios)
     grant = statistics.median(_at(turn.grants, 0.99) for turn in report.beside)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
 import random
 import signal
@@ -29,7 +28,8 @@ from typing import Any, Final
 
 import uvloop
 
-from benchmarks.caller import address_of, ask_once, chat
+from benchmarks.caller import ask_once
+from benchmarks.crowd import QUICK, Crowd, Wish
 from benchmarks.platform import PASSWORD, Platform
 from benchmarks.witness import Kill, LookedUp, Made, Price, Verdict, compare, now
 from tests.fakes.process import FakeVendorProcess
@@ -38,11 +38,6 @@ from tests.fakes.process import FakeVendorProcess
 PRICE: Final = {"input": "2.100007", "output": "8.400011"}
 PRICE_NANO: Final = Price(2_100_007_000, 8_400_011_000)
 
-CALLERS: Final = 24
-#: Besides them, clients whose calls are always short ones, so that something ends at any moment.
-QUICK_CALLERS: Final = 8
-QUICK_PAUSE_SECONDS: Final = 0.02
-CALL_SECONDS_MAX: Final = 20.0
 RESTART_SECONDS_MAX: Final = 1.0
 RECOVERY_SECONDS_MAX: Final = 2.0
 HOLDS_SECONDS_MAX: Final = 5.0
@@ -52,9 +47,6 @@ WAITING_CONNECTIONS: Final = 12
 #: Below the 5 s after which the supervisor ends a silent process, above the 3 s a call waits.
 LONG_STOP_SECONDS: Final = 3.8
 
-#: Behaviours of the fake vendor, each with whether it is asked for as a stream.
-Wish = tuple[dict[str, Any], bool]
-_QUICK: Final[list[Wish]] = [({"events": 5}, False), ({"events": 12}, True)]
 _PHASES: Final[dict[str, list[Wish]]] = {
     "held": [({"delay": 0.8}, False), ({"delay": 0.8, "events": 6}, True)],
     "headers received": [
@@ -65,9 +57,9 @@ _PHASES: Final[dict[str, list[Wish]]] = {
         ({"events": 400, "interval": 0.005}, True),
         ({"events": 30, "interval": 0.05}, True),
     ],
-    "settled-not-shipped": _QUICK,
+    "settled-not-shipped": QUICK,
 }
-_MIXTURE: Final = [*_QUICK, *_QUICK, *(wish for wishes in _PHASES.values() for wish in wishes)]
+_MIXTURE: Final = [*QUICK, *QUICK, *(wish for wishes in _PHASES.values() for wish in wishes)]
 
 _UNKNOWN_USER: Final = "+86138001390{:02}"
 _UNKNOWN_TOKEN: Final = "sk-unknown-{:02}-" + "u" * 36
@@ -103,58 +95,6 @@ class Report:
     verdict: Verdict = field(default_factory=Verdict)
 
 
-class Load:
-    """Clients that call again and again, each call from an address of its own."""
-
-    def __init__(self, platform: Platform, chance: random.Random) -> None:
-        self.calls: list[Made] = []
-        self.wishes: list[Wish] = _QUICK
-        self._platform = platform
-        self._chance = chance
-        self._running = True
-        self._callers: list[asyncio.Task[None]] = []
-
-    def start(self) -> None:
-        """Begin to call."""
-        again = [self._call_again() for _ in range(CALLERS)]
-        again += [self._call_quickly() for _ in range(QUICK_CALLERS)]
-        self._callers = [asyncio.create_task(caller) for caller in again]
-
-    async def stop(self) -> None:
-        """Let the calls that are under way end."""
-        self._running = False
-        await asyncio.gather(*self._callers)
-
-    async def call(self, token: str, wish: Wish | None = None) -> Made:
-        """One call, recorded; raises nothing."""
-        number = len(self.calls)
-        wishes, stream = wish or self._chance.choice(self.wishes)
-        pace = 1 / wishes["interval"] if "interval" in wishes else 1000.0
-        marker = f"call-{number:06}"
-        made = Made(marker, address_of(number), stream, now(), pace)
-        self.calls.append(made)
-        body = chat(self._platform.model, wishes, marker, 1000, stream=stream)
-        # An answer that never ends stays what it is, not whole, and is found when it is judged.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CALL_SECONDS_MAX):
-                await ask_once(
-                    self._platform.port, token, body, address=made.address, answer=made.answer
-                )
-        made.ended = now()
-        return made
-
-    async def _call_again(self) -> None:
-        while self._running:
-            made = await self.call(self._platform.token)
-            if not made.answer.whole:
-                await asyncio.sleep(0.02)
-
-    async def _call_quickly(self) -> None:
-        while self._running:
-            await self.call(self._platform.token, self._chance.choice(_QUICK))
-            await asyncio.sleep(QUICK_PAUSE_SECONDS)
-
-
 class Storm:
     """The kills, one after the other."""
 
@@ -163,7 +103,7 @@ class Storm:
         self._plan = plan
         self._report = report
         self._chance = random.Random(plan.seed)
-        self._load = Load(platform, self._chance)
+        self._crowd = Crowd(platform, self._chance)
         self._books = LookedUp(platform.database_path)
         self._unknown = 0
         self._watching: list[asyncio.Task[None]] = []
@@ -180,20 +120,20 @@ class Storm:
             steps.append(lambda turn=turn: self._kill_ledger(long=turn == 0))  # type: ignore[misc]
         steps += [self._kill_control] * self._plan.control
         self._chance.shuffle(steps)
-        self._load.start()
+        self._crowd.start()
         await asyncio.sleep(0.5)
         for step in steps:
             await step()
-        await self._load.stop()
+        await self._crowd.stop()
         await asyncio.gather(*self._watching)
         await self._all_settled()
         self._books.close()
-        return self._load.calls
+        return self._crowd.calls
 
     # --- a worker ---------------------------------------------------------------------------
 
     async def _kill_worker(self, aim: str, turn: int) -> None:
-        self._load.wishes = [*_PHASES[aim], *_PHASES[aim], self._chance.choice(_QUICK)]
+        self._crowd.wishes = [*_PHASES[aim], *_PHASES[aim], self._chance.choice(QUICK)]
         await self._under_load()
         workers = await self._all_workers()
         pid = workers[turn % len(workers)]
@@ -218,7 +158,7 @@ class Storm:
     def _note_unrecorded(self) -> None:
         """Answers that have arrived whole and are not in the books at this moment."""
         recorded = {row.rid for row in self._books.calls()}
-        answers = [made.answer for made in self._load.calls if made.answer.whole]
+        answers = [made.answer for made in self._crowd.calls if made.answer.whole]
         rids = [answer.rid for answer in answers if answer.status == 200]
         kill = self._report.kills[-1]
         unrecorded = tuple(rid for rid in rids if rid not in recorded)
@@ -238,7 +178,7 @@ class Storm:
 
     async def _kill_ledger(self, *, long: bool) -> None:
         """While it is away: no call is cut, none is told that it has no money."""
-        self._load.wishes = _MIXTURE
+        self._crowd.wishes = _MIXTURE
         await self._under_load()
         await self._all_workers()
         pid = self._platform.process.ledger()
@@ -261,7 +201,7 @@ class Storm:
         self._report.unavailable += statuses.count(503)
 
     def _ask_for(self, tokens: Sequence[str]) -> list[asyncio.Task[Made]]:
-        return [asyncio.create_task(self._load.call(token)) for token in tokens]
+        return [asyncio.create_task(self._crowd.call(token)) for token in tokens]
 
     def _new_token(self) -> str:
         """The token of a user whom no worker has met."""
@@ -278,7 +218,7 @@ class Storm:
 
     async def _kill_control(self) -> None:
         """While it is away its pages say 503, and calls go on."""
-        self._load.wishes = _MIXTURE
+        self._crowd.wishes = _MIXTURE
         await self._under_load()
         kill = self._kill(self._platform.process.control(), "control", "mixture")
         port, statuses = self._platform.port, set()
@@ -351,7 +291,7 @@ async def _until(reached: Callable[[], object], seconds: float) -> float | None:
 def storm(plan: Plan) -> Report:
     """Run the plan against a platform of its own, and judge it."""
     report = Report()
-    strangers = range(1, 3 * plan.ledger + plan.ledger + 1)
+    strangers = range(1, 4 * plan.ledger + 1)  # four at each kill of the ledger process
     document = {
         "users": [
             {"phone": _UNKNOWN_USER.format(n), "password": PASSWORD, "credit": "1"}

@@ -7,7 +7,6 @@ real sockets; what it believes comes from the database and from the fake vendor'
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import itertools
@@ -21,15 +20,13 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
-import uvloop
 
 from aipool import config
 from aipool.accounts import service as accounts
@@ -47,84 +44,47 @@ from aipool.groups import service as groups
 from aipool.kit.clock import now_ms
 from aipool.kit.db import Database, open_database
 from aipool.kit.digests import load_pepper
-from aipool.kit.money import format_cny
 from aipool.kit.outbound import Vet
 from aipool.kit.sealing import load_keyring
 from aipool.ledger import service as ledger
 from aipool.ledger.types import Wallet
-from aipool.rating.per_token import rate
-from aipool.rating.types import TokenPrice, Usage
-from tests.fakes.behaviour import Script
-from tests.fakes.books import Books, Entry
-from tests.fakes.vendor import FakeVendor
+from tests.chats import (
+    CHAT,
+    PRICE,
+    PRICE_YAML,
+    Reply,
+    charge,
+    cny,
+    head,
+    is_whole,
+    messages,
+    parse_reply,
+    wish,
+)
+from tests.fakes.thread import VendorThread
+from tests.waiting import PATIENCE_SECONDS, eventually
+
+__all__ = [
+    "CHAT",
+    "PATIENCE_SECONDS",
+    "PRICE",
+    "PRICE_YAML",
+    "Customer",
+    "Platform",
+    "Reply",
+    "VendorThread",
+    "charge",
+    "cny",
+    "eventually",
+    "head",
+    "messages",
+    "parse_reply",
+    "platform",
+    "simple_catalogue",
+    "wish",
+]
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE_SECONDS = 15.0
-CHAT = "/v1/chat/completions"
-#: ¥2 a million tokens in, ¥0.5 cached, ¥8 out: 2,000, 500 and 8,000 nano a token.
-PRICE = TokenPrice(0, 2_000_000_000, 500_000_000, 8_000_000_000)
-PRICE_YAML = "{input: 2, cached_input: 0.5, output: 8}"
-
-T = TypeVar("T")
-
-
-def eventually(claim: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) -> T:
-    """Waits until a claim holds, and gives what it said."""
-    deadline = time.monotonic() + seconds
-    while True:
-        said = claim()
-        if said:
-            return said
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.005)
-
-
-class VendorThread:
-    """A FakeVendor that lives in a loop of its own, so that plain tests can look at it."""
-
-    def __init__(self, script: Any = None, **options: Any) -> None:
-        self._loop = uvloop.new_event_loop()
-        self.vendor = FakeVendor(script, **options)
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._run(self.vendor.start())
-
-    def _run(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE_SECONDS)
-
-    @property
-    def base_url(self) -> str:
-        return self.vendor.base_url
-
-    @property
-    def books(self) -> Books:
-        return self.vendor.books
-
-    def says(self, wanted: Any) -> None:
-        """From now on the vendor does this."""
-        self.vendor.script = Script.of(wanted)
-
-    def one(self, marker: str) -> Entry:
-        """The one request that carries this marker, once it has ended."""
-        return self.all(marker, 1)[0]
-
-    def all(self, marker: str, count: int) -> list[Entry]:
-        """All the requests with this marker, once `count` of them have ended."""
-
-        def ended() -> list[Entry]:
-            found = self.books.marked(marker)
-            over = [entry for entry in found if entry.ended_time is not None]
-            return over if len(over) >= count else []
-
-        found = eventually(ended, f"{count} requests marked {marker} at the vendor")
-        assert len(found) == count, [(entry.key, entry.status) for entry in found]
-        return found
-
-    def stop(self) -> None:
-        self._run(self.vendor.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 @dataclass
@@ -135,58 +95,6 @@ class Customer:
     phone: str
     token_id: int
     token: str
-
-
-@dataclass
-class Reply:
-    """A whole answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def rid(self) -> str:
-        return self.headers["x-request-id"]
-
-    @property
-    def error(self) -> dict[str, Any]:
-        """The error object; its shape is checked."""
-        held = self.json
-        assert set(held) == {"error"}, held
-        assert set(held["error"]) == {"message", "type", "param", "code"}, held
-        error: dict[str, Any] = held["error"]
-        return error
-
-    @property
-    def events(self) -> list[bytes]:
-        """The data of a stream's events."""
-        return [
-            line[6:]
-            for block in self.body.split(b"\n\n")
-            for line in block.split(b"\n")
-            if line.startswith(b"data: ")
-        ]
-
-    @property
-    def chunks(self) -> list[dict[str, Any]]:
-        """A stream's events but for `[DONE]`."""
-        return [json.loads(data) for data in self.events if data != b"[DONE]"]
-
-    @property
-    def text(self) -> str:
-        """What the model said, streamed or not."""
-        if self.headers.get("content-type", "").startswith("text/event-stream"):
-            return "".join(
-                choice["delta"].get("content") or ""
-                for chunk in self.chunks
-                for choice in chunk.get("choices", ())
-            )
-        return "".join(choice["message"]["content"] or "" for choice in self.json["choices"])
 
 
 @dataclass
@@ -350,7 +258,7 @@ class Platform:
             with self.database.read() as connection:
                 return calls.get(connection, rid)
 
-        return eventually(found, f"the call {rid} in the books")  # type: ignore[return-value]
+        return eventually(found, f"the call {rid} in the books")
 
     def newest(self, customer: Customer) -> CallRow:
         """The customer's newest call, once there is one."""
@@ -378,7 +286,7 @@ class Platform:
             rows = connection.execute(
                 sa.text("SELECT kind, amount_nano FROM transfers WHERE ref = :rid"), {"rid": rid}
             )
-            return {kind: amount for kind, amount in rows}
+            return {row.kind: row.amount_nano for row in rows}
 
     # --- calls ------------------------------------------------------------------------------
 
@@ -455,7 +363,7 @@ class Platform:
                 sock.sendall(data)
             got = b""
             deadline = time.monotonic() + seconds
-            while time.monotonic() < deadline and not _is_whole(got):
+            while time.monotonic() < deadline and not is_whole(got):
                 if not select.select([sock], [], [], 0.1)[0]:
                     continue
                 try:
@@ -499,51 +407,6 @@ class Platform:
         if self._database is not None:
             self._database.close()
             self._database = None
-
-
-def head(token: str, length: int, *more: str, path: str = CHAT) -> bytes:
-    """The head of a chat request."""
-    lines = [f"POST {path} HTTP/1.1", "host: test", f"authorization: Bearer {token}"]
-    lines += ["content-type: application/json", f"content-length: {length}", *more]
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
-def parse_reply(raw: bytes) -> Reply:
-    """A whole answer from its bytes."""
-    top, _, body = raw.partition(b"\r\n\r\n")
-    line, *lines = top.decode("latin-1").split("\r\n")
-    headers = dict(item.lower().split(": ", 1) for item in lines)
-    return Reply(int(line.split(" ")[1]), headers, body)
-
-
-def _is_whole(got: bytes) -> bool:
-    top, blank, body = got.partition(b"\r\n\r\n")
-    length = re.search(rb"content-length: (\d+)", top.lower())
-    return bool(blank and length and len(body) >= int(length[1]))
-
-
-def charge(usage: tuple[int, ...] | None, price: TokenPrice = PRICE, ppm: int = 1_000_000) -> int:
-    """What this usage costs: (input, output) or (input, cached, output)."""
-    if usage is None:
-        return 0
-    counts = (usage[0], 0, usage[1], 0) if len(usage) == 2 else (*usage, 0)
-    return rate(Usage(*counts), price, ppm)
-
-
-def messages(text: str = "Hello!", *, marker: str = "") -> dict[str, Any]:
-    """The plainest body of a call, without its model."""
-    body: dict[str, Any] = {"messages": [{"role": "user", "content": text}]}
-    return body | ({"user": marker} if marker else {})
-
-
-def wish(marker: str, wishes: Any, **more: Any) -> dict[str, Any]:
-    """A call that tells the fake vendor what to do."""
-    said = json.dumps({"fake": wishes})
-    return {"model": "m", "user": marker, **messages(said), **more}
-
-
-def cny(nano: int) -> str:
-    return format_cny(nano)
 
 
 @contextlib.contextmanager

@@ -19,21 +19,30 @@ This module is imported by every process, so it uses the standard library only.
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import json
-import math
 import os
-import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from aipool.kit.kinds import (
+    DATABASE_URL,
+    FILE,
+    FOLDER,
+    HOST,
+    LOG_LEVEL,
+    NETWORKS,
+    SECONDS,
+    SIZE_BYTES,
+    WEB_ORIGINS,
+    Kind,
+    Network,
+    whole,
+)
 from aipool.wire.limits import Limits
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FILE_NAME = "aipool.toml"
 ENVIRONMENT_PREFIX = "AIPOOL_"
@@ -51,18 +60,6 @@ class Origin(StrEnum):
     ENVIRONMENT = "environment"
     FILE = "file"
     DEFAULT = "default"
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How a value of one sort is read from text and written back.
-
-    `read` raises ValueError on text it does not accept; `allowed` completes "must be …".
-    """
-
-    read: Callable[[str], Any]
-    allowed: str
-    write: Callable[[Any], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,114 +92,6 @@ class Variable:
             ) from None
 
 
-# --- the kinds of values ----------------------------------------------------------------------
-
-
-def _whole(low: int, high: int, unit: str = "") -> Kind:
-    def read(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
-            raise ValueError(text)
-        return value
-
-    unit = f" {unit}" if unit else ""
-    return Kind(read, f"a whole number{unit} from {low} to {high}")
-
-
-_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?", re.ASCII)
-_SIZE_UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-
-
-def _read_size(text: str) -> int:
-    match = _SIZE.fullmatch(text)
-    if match is None or int(match[1]) == 0:
-        raise ValueError(text)
-    return int(match[1]) * _SIZE_UNITS[match[2]]
-
-
-def _read_seconds(text: str) -> float:
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(text)
-    return value
-
-
-def _read_network_list(text: str) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(part) for part in _parts(text))
-
-
-_WEB_ORIGIN = re.compile(r"https?://[^/\s,]+|\*")
-
-
-def _read_web_origins(text: str) -> tuple[str, ...]:
-    parts = _parts(text)
-    if not all(_WEB_ORIGIN.fullmatch(part) for part in parts):
-        raise ValueError(text)
-    return tuple(parts)
-
-
-def _read_file(text: str) -> Path | None:
-    if not text:
-        return None
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise ValueError(text)
-    return path.resolve()
-
-
-def _read_folder(text: str) -> Path:
-    if not text or "\0" in text:
-        raise ValueError(text)
-    return Path(text).expanduser().resolve()
-
-
-def _read_host(text: str) -> str:
-    if not text or any(character.isspace() or character in "/@" for character in text):
-        raise ValueError(text)
-    return text.strip("[]")
-
-
-def _read_database_url(text: str) -> str:
-    scheme = text.partition("://")[0].partition("+")[0]
-    if text and ("://" not in text or scheme not in {"sqlite", "postgresql"}):
-        raise ValueError(text)
-    return text
-
-
-def _read_log_level(text: str) -> str:
-    level = text.lower()
-    if level not in {"debug", "info", "warning", "error"}:
-        raise ValueError(text)
-    return level
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _write_list(values: tuple[object, ...]) -> str:
-    return ",".join(str(value) for value in values)
-
-
-def _write_path(value: Path | None) -> str:
-    return "" if value is None else str(value)
-
-
-_FOLDER = Kind(_read_folder, "the path of a folder", _write_path)
-_FILE = Kind(_read_file, "the path of a file that exists", _write_path)
-_HOST = Kind(_read_host, "a host name or an IP address")
-_NETWORKS = Kind(
-    _read_network_list, "addresses or networks such as 10.0.0.0/8, with commas between", _write_list
-)
-_WEB_ORIGINS = Kind(
-    _read_web_origins, "* or web origins such as https://example.com, with commas", _write_list
-)
-_DATABASE_URL = Kind(_read_database_url, "a URL that starts with sqlite:// or postgresql://")
-_LOG_LEVEL = Kind(_read_log_level, "debug, info, warning or error")
-_SIZE_BYTES = Kind(_read_size, "a size in bytes, or such as 64MiB, above 0")
-_SECONDS = Kind(_read_seconds, "a number of seconds above 0")
-
-
 # --- the table --------------------------------------------------------------------------------
 
 
@@ -233,72 +122,72 @@ class Settings:
 
     data_dir: Path = field(
         metadata={
-            "kind": _FOLDER,
+            "kind": FOLDER,
             "meaning": "where everything lives: database, keys, journals, aipool.toml",
             "source": "the XDG rule for a program's data",
         }
     )
     host: str = _setting(
-        "127.0.0.1", _HOST, "address to listen on", "nobody but this machine, until told otherwise"
+        "127.0.0.1", HOST, "address to listen on", "nobody but this machine, until told otherwise"
     )
     port: int = _setting(
-        8080, _whole(0, 65_535), "port to listen on; 0 lets the system choose", "custom"
+        8080, whole(0, 65_535), "port to listen on; 0 lets the system choose", "custom"
     )
     workers: int = _setting(
-        0, _whole(0, 1_024), "gateway workers; 0 is one per core", "one event loop fills one core"
+        0, whole(0, 1_024), "gateway workers; 0 is one per core", "one event loop fills one core"
     )
     database_url: str = _setting(
         "",
-        _DATABASE_URL,
+        DATABASE_URL,
         "where the books are; empty is SQLite in DATA_DIR/aipool.db",
         "a first start needs no database server",
     )
     metrics_port: int = _setting(
         9464,
-        _whole(0, 65_535),
+        whole(0, 65_535),
         "port of /metrics on the loopback address; 0 turns it off",
         "the customary port of Prometheus exporters in OpenTelemetry",
     )
     trusted_proxies: tuple[Network, ...] = _setting(
         (),
-        _NETWORKS,
+        NETWORKS,
         "peers whose X-Forwarded-For is believed",
         "a header anybody can send is believed from nobody",
     )
     private_upstreams: tuple[Network, ...] = _setting(
         (),
-        _NETWORKS,
+        NETWORKS,
         "private addresses that a vendor may live at, also over plain HTTP",
         "a vendor's address must not reach into the operator's own network",
     )
     cors_origins: tuple[str, ...] = _setting(
         ("*",),
-        _WEB_ORIGINS,
+        WEB_ORIGINS,
         "web origins whose pages may call /v1",
         "/v1 uses no cookies, so any page may call it with a key of its own",
     )
     tls_certificate_file: Path | None = _setting(
-        None, _FILE, "certificate chain (PEM) of the listener", "plain HTTP on loopback"
+        None, FILE, "certificate chain (PEM) of the listener", "plain HTTP on loopback"
     )
     tls_key_file: Path | None = _setting(
-        None, _FILE, "private key (PEM) of the listener", "plain HTTP on loopback"
+        None, FILE, "private key (PEM) of the listener", "plain HTTP on loopback"
     )
     upstream_ca_file: Path | None = _setting(
         None,
-        _FILE,
+        FILE,
         "certificates (PEM) believed for vendors besides the system's",
         "the system's own list",
     )
-    log_level: str = _setting("info", _LOG_LEVEL, "least severe line that is written", "custom")
+    log_level: str = _setting("info", LOG_LEVEL, "least severe line that is written", "custom")
     slice_max_nano: int = _setting(
         2_000_000_000,
-        _whole(1, 10**18, "of nano-yuan"),
+        whole(1, 10**18, "of nano-yuan"),
         "the most of one balance that one worker holds at once",
         "¥2: what is stuck for minutes when a whole node is lost",
     )
     journal_bytes_max: int = _setting(
         256 << 20,
-        _SIZE_BYTES,
+        SIZE_BYTES,
         "journal a worker may keep unshipped before it admits no more calls",
         "several minutes of full traffic without a ledger process",
     )
@@ -370,10 +259,10 @@ def _limit_variables() -> Iterator[Variable]:
 
 def _kind_of_limit(name: str, default: object) -> Kind:
     if isinstance(default, float):
-        return _SECONDS
+        return SECONDS
     if "bytes" in name:
-        return _SIZE_BYTES
-    return _whole(1, 10**9)
+        return SIZE_BYTES
+    return whole(1, 10**9)
 
 
 _VARIABLES = (*_own_variables(), *_limit_variables())

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,21 @@ class FakeVendorProcess:
     def books(self) -> Books:
         """The books as they are now."""
         return Books.load(self._books_path)
+
+    def until(self, reached: Callable[[Books], object], seconds: float = 10.0) -> Books:
+        """The books as soon as they say so; raises TimeoutError when they do not in that time."""
+        deadline = time.monotonic() + seconds
+        while not reached(books := self.books()):
+            if time.monotonic() > deadline:
+                raise TimeoutError([(e.number, e.phase, e.events_sent) for e in books])
+            time.sleep(0.005)
+        return books
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(10)
 
     def __enter__(self) -> FakeVendorProcess:
         path = os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")])

@@ -15,7 +15,7 @@ TIMING = Timing(
     stopping=2.0,
     drain_margin=0.5,
     crowded_deaths=3,
-    crowded_window=3.0,
+    crowded_window=10.0,
     pauses=(0.6, 1.2),
 )
 

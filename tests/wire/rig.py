@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -101,7 +101,9 @@ def refusal(status: int, code: str, message: str) -> tuple[bytes, bytes]:
 
 
 @asynccontextmanager
-async def serving(app: App, limits: Limits | None = None, **options: Any):
+async def serving(
+    app: App, limits: Limits | None = None, **options: Any
+) -> AsyncIterator[tuple[HttpServer, int]]:
     """A server on loopback; gives (server, port)."""
     tls = options.pop("tls", None)
     server = HttpServer(app, refusal, limits, **options)
@@ -156,7 +158,7 @@ class Raw:
 
 
 @asynccontextmanager
-async def connected(port: int, *, receive_buffer_bytes: int = 0):
+async def connected(port: int, *, receive_buffer_bytes: int = 0) -> AsyncIterator["Raw"]:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setblocking(False)
     if receive_buffer_bytes:

@@ -132,7 +132,7 @@ def test_each_deadline_has_its_own_failure() -> None:
             await asyncio.sleep(0.02)
 
     def expecting(
-        kind: FailureKind, **seconds: float
+        kind: FailureKind, **seconds: Any
     ) -> Callable[[HttpClient, Origin, Upstream], Coroutine[Any, Any, None]]:
         async def test(client: HttpClient, origin: Origin, _: Upstream) -> None:
             for stream in (False, True):

@@ -42,19 +42,18 @@ def test_idle_connections_are_bounded_in_number_and_age() -> None:
 
 
 def test_a_listener_may_ask_again_from_within_complete() -> None:
-    class Again(Answer):
-        left = 50
-
-        def complete(self, body: bytes) -> None:
-            if self.left:
-                self.left -= 1
-                self.client.request(self.origin, head(), b"", self)
-            else:
-                super().complete(body)
-
     async def test(client: HttpClient, origin: Origin, upstream: Upstream) -> None:
+        class Again(Answer):
+            left = 50
+
+            def complete(self, body: bytes) -> None:
+                if self.left:
+                    self.left -= 1
+                    client.request(origin, head(), b"", self)
+                else:
+                    super().complete(body)
+
         answer = Again()
-        answer.client, answer.origin = client, origin  # type: ignore[attr-defined]
         client.request(origin, head(), b"", answer)
         await answer.end()
         assert upstream.connections == 1

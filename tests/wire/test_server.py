@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import trustme
 
@@ -262,7 +263,7 @@ def test_unix_sockets_and_tls_carry_the_same_exchanges() -> None:
 def test_an_upgrade_hands_over_the_connection_and_what_was_sent_ahead() -> None:
     class Shout(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            self.transport = transport
+            self.transport = cast(asyncio.Transport, transport)
 
         def data_received(self, data: bytes) -> None:
             self.transport.write(data.upper())

@@ -75,7 +75,8 @@ class ChatBody(msgspec.Struct, frozen=True, gc=False):
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any = msgspec.json.Decoder()
-_scan = json.JSONDecoder()
+# Numbers stay text: only their ends matter, and `int` refuses thousands of digits.
+_scan = json.JSONDecoder(parse_int=str)
 _WHITESPACE = b" \t\r\n"
 _AFTER_VALUE = b",}"
 _URL_KEYS = (b'"url"', b'"image_url"', b'"file_data"')
@@ -102,6 +103,12 @@ _USUAL = frozenset(
         "logprobs",
     }
 )
+
+
+#: A body above this is read without making objects of its values, whatever is odd about
+#: it: 64 MiB of `[[],[],…` would become gigabytes of them. The bound is also what the
+#: event loop can read without standing still for milliseconds.
+LARGE_BYTES = 1024 * 1024
 
 
 def parse(raw: bytes) -> ChatBody | Refusal:
@@ -133,7 +140,9 @@ def _parse(raw: bytes) -> ChatBody | Refusal:
             elif key not in _USUAL and not (key.isascii() and key.islower()):
                 compact = False
             position += 1
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        if len(raw) > LARGE_BYTES:
+            return invalid(f"The body is not valid JSON: {error}.")
         return _parse_unusual(raw)
     if len(members) > _FIELDS_MAX:
         return _TOO_MANY_FIELDS
@@ -255,6 +264,8 @@ def _walk(raw: bytes, members: dict[str, msgspec.Raw] | None) -> dict[str, Span]
                 end = start + len(value)
                 if raw[_skip(raw, end)] not in _AFTER_VALUE:
                     end = 0
+        if not end and members is not None and len(raw) > LARGE_BYTES:
+            return invalid(f"`{key}` occurs twice.")
         if not end:
             end = text.value_end(start)
         fields += 1
@@ -297,8 +308,7 @@ class _Text:
                 return end + 1
         if self._characters is None:
             self._characters = raw.decode("latin-1")
-        end = _scan.raw_decode(self._characters, start)[1]
-        return end
+        return int(_scan.raw_decode(self._characters, start)[1])
 
 
 def splice(body: ChatBody, changes: dict[str, bytes]) -> bytes:

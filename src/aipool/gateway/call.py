@@ -15,38 +15,36 @@ Promises, whatever happens and in whatever order:
 from __future__ import annotations
 
 import time
+from asyncio import Future
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from aipool.doors import records
-from aipool.doors.outcome import Attempt, Outcome, UsageSource
+from aipool.doors.outcome import UsageSource
 from aipool.doors.records import Hold
 from aipool.gateway import errors
 from aipool.gateway.access import client_address
 from aipool.gateway.admission import Admitted, admit, may_use, reduced_cap
-from aipool.gateway.body import ChatBody, parse
+from aipool.gateway.body import LARGE_BYTES, ChatBody, parse
 from aipool.gateway.context import Context
 from aipool.gateway.errors import Refusal
 from aipool.gateway.funds import Denied, Shortage
 from aipool.gateway.identity import find_token
-from aipool.gateway.metering import INLINE_BODY_BYTES_MAX, estimate_input
+from aipool.gateway.metering import estimate_input
 from aipool.gateway.relay import CLIENT_GONE, Relay
+from aipool.gateway.settle import charge_of, outcome_of
 from aipool.gateway.tokens import Token
-from aipool.kit.money import AMOUNT_NANO_MAX, format_cny
-from aipool.rating.per_token import rate
+from aipool.kit.money import format_cny
 from aipool.rating.types import NO_USAGE, Usage
 
 if TYPE_CHECKING:
-    from aipool.gateway.catalogue import Candidate
     from aipool.gateway.endpoints.base import Endpoint
     from aipool.wire.exchange import Exchange
 
-#: Alarm when a vendor reports this many times what the gateway counted.
+#: A report of this many times the gateway's own estimate is called suspicious.
 SUSPICIOUS_FACTOR = 4
-
-_USER_AGENT_BYTES_MAX = 200
 
 
 class Call:
@@ -138,21 +136,29 @@ class Call:
 
     def body_complete(self) -> None:
         """The exchange has its whole body."""
-        if self.token is None:
-            self._body_waits = True
-        else:
-            self._read()
+        try:
+            if self.token is None:
+                self._body_waits = True
+            else:
+                self._read()
+        except Exception as mistake:  # noqa: BLE001 - one call's; `mistaken` ends it
+            self.mistaken(mistake)
 
     def _read(self) -> None:
         if self.settled:
             return
         raw = self.exchange.body
-        if len(raw) <= INLINE_BODY_BYTES_MAX:
+        if len(raw) <= LARGE_BYTES:
             self._admit(parse(raw))
             return
-        loop = self.context.loop
-        future = loop.run_in_executor(None, parse, raw)
-        future.add_done_callback(lambda done: self._admit(done.result()))
+        future = self.context.loop.run_in_executor(self.context.reader, parse, raw)
+        future.add_done_callback(self._read_elsewhere)
+
+    def _read_elsewhere(self, future: Future[ChatBody | Refusal]) -> None:
+        try:
+            self._admit(future.result())
+        except Exception as mistake:  # noqa: BLE001 - one call's; `mistaken` ends it
+            self.mistaken(mistake)
 
     def _admit(self, body: ChatBody | Refusal) -> None:
         if self.gone or self.settled:
@@ -251,8 +257,11 @@ class Call:
             self.settle(NO_USAGE, UsageSource.NONE, status=CLIENT_GONE, error="client_gone")
             return
         assert self.body is not None and self.admitted is not None
-        self.relay = Relay(self, self.body, self.admitted.offer, self.cap_written)
-        self.relay.start()
+        try:
+            self.relay = Relay(self, self.body, self.admitted.offer, self.cap_written)
+            self.relay.start()
+        except Exception as mistake:  # noqa: BLE001 - one call's; `mistaken` ends it
+            self.mistaken(mistake)
 
     def writable(self, ok: bool) -> None:
         """Back-pressure of the client."""
@@ -274,10 +283,24 @@ class Call:
 
     def shut_down(self) -> None:
         """The worker's drain limit has come."""
+        refusal = errors.unavailable("draining", "This server is shutting down.")
         if self.relay is not None:
-            self.relay.shut_down()
+            self.relay.give_up(refusal)
         else:
-            self.refuse(errors.unavailable("draining", "This server is shutting down."))
+            self.refuse(refusal)
+
+    def mistaken(self, mistake: Exception) -> None:
+        """Our own mistake: it is told, and the call ends like any other, so that no hold
+        stays open and nobody waits for ever."""
+        self.context.loop.call_exception_handler(
+            {"message": f"call {self.rid} failed", "exception": mistake}
+        )
+        if self.settled:
+            return
+        if self.relay is not None:
+            self.relay.give_up(errors.internal())
+        else:
+            self.refuse(errors.internal())
 
     def input_estimate(self) -> int:
         """About how many tokens the input is, for want of a report."""
@@ -289,7 +312,7 @@ class Call:
     def committed(self) -> None:
         """The stream has begun: a large body is needed no longer, and its memory goes back."""
         body = self.body
-        if body is not None and len(body.raw) > INLINE_BODY_BYTES_MAX:
+        if body is not None and len(body.raw) > LARGE_BYTES:
             self.input_estimate()
             self.body = msgspec.structs.replace(body, raw=b"", spans={})
             self.exchange.release_body()
@@ -324,18 +347,34 @@ class Call:
         journal. A void is a settlement of no usage.
         """
         assert self.held and not self.settled
-        token, admitted, relay = self.token, self.admitted, self.relay
+        token, admitted = self.token, self.admitted
         assert token is not None and admitted is not None
         self.settled = True
-        context, offer = self.context, admitted.offer
-        charge = min(rate(usage, offer.price, offer.multiplier_ppm), AMOUNT_NANO_MAX)
-        self._charge_nano = charge
-        candidate = relay.candidate if relay is not None else None
-        outcome = self._outcome(token, status, error, usage, source, charge, candidate)
+        context = self.context
+        self._charge_nano = charge = charge_of(admitted.offer, usage)
+        outcome = outcome_of(self, token, status, error, usage, source, charge, context.time())
         del context.open_calls[self.rid]
         context.settle_outcome(outcome, then)
         context.funds.settle(token.chain, admitted.hold_nano, charge)
+        if charge > admitted.hold_nano:
+            self._alarm(usage, admitted)
         self._ended(status, error)
+
+    def _alarm(self, usage: Usage, admitted: Admitted) -> None:
+        """The vendor reports more than could be: somebody has to look at the model's entry
+        (its context, its output cap), or at the vendor."""
+        estimate = self.input_estimate()
+        self.context.log.event(
+            "charge_above_hold",
+            request_id=self.rid,
+            model=admitted.offer.model,
+            hold_nano=admitted.hold_nano,
+            charge_nano=self._charge_nano,
+            input_tokens=usage.input_tokens,
+            input_estimate=estimate,
+            output_tokens=usage.output_tokens,
+            suspicious=int(usage.input_tokens > SUSPICIOUS_FACTOR * max(estimate, 1)),
+        )
 
     def refuse(self, refusal: Refusal) -> None:
         """No: void what was held, record it where a row belongs, tell the client."""
@@ -357,7 +396,9 @@ class Call:
         self.settled = True
         context, token = self.context, self.token
         if token is not None and context.may_record_refusal(token.view.id):
-            outcome = self._outcome(token, status, code, NO_USAGE, UsageSource.NONE, 0, None)
+            outcome = outcome_of(
+                self, token, status, code, NO_USAGE, UsageSource.NONE, 0, context.time()
+            )
             context.settle_outcome(outcome, None)
         else:
             context.counters.answered(self.endpoint.name, status)
@@ -408,67 +449,4 @@ class Call:
             refusal.status,
             errors.headers_of(refusal) + self.headers(),
             errors.body_of(refusal, self.rid),
-        )
-
-    # --- the fact -------------------------------------------------------------------------
-
-    def _outcome(
-        self,
-        token: Token,
-        status: int,
-        error: str,
-        usage: Usage,
-        source: UsageSource,
-        charge: int,
-        candidate: Candidate | None,
-    ) -> Outcome:
-        view, admitted, relay, body = token.view, self.admitted, self.relay, self.body
-        exchange = self.exchange
-        price_id = multiplier_ppm = hold_nano = cost_nano = vendor_id = key_id = 0
-        budgets: tuple[tuple[str, int], ...] = ()
-        upstream_model = upstream_request_id = ""
-        attempts: tuple[Attempt, ...] = ()
-        first_token_ms = -1
-        if admitted is not None:
-            offer = admitted.offer
-            price_id, multiplier_ppm = offer.price.id, offer.multiplier_ppm
-            if self.held:
-                hold_nano, budgets = admitted.hold_nano, view.budgets
-        if relay is not None:
-            attempts = tuple(relay.attempts)
-            first_token_ms = relay.first_token_ms
-            upstream_request_id = relay.upstream_request_id
-        if candidate is not None:
-            vendor_id, key_id = candidate.vendor_id, candidate.key_id
-            upstream_model = candidate.upstream_model
-            cost_nano = rate(usage, candidate.cost, 1_000_000)
-        return Outcome(
-            self.rid,
-            self.at_ms,
-            int((self.context.time() - self.started) * 1000),
-            first_token_ms,
-            view.user_id,
-            view.id,
-            view.group_id,
-            "" if body is None else body.model[:200],
-            self.endpoint.name,
-            body is not None and body.stream,
-            status,
-            error,
-            *usage,
-            source,
-            price_id,
-            multiplier_ppm,
-            charge,
-            hold_nano,
-            budgets,
-            cost_nano,
-            vendor_id,
-            key_id,
-            upstream_model,
-            upstream_request_id,
-            attempts,
-            self.address,
-            exchange.headers.get(b"user-agent", b"")[:_USER_AGENT_BYTES_MAX].decode("latin-1"),
-            False,
         )

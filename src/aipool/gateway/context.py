@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from aipool.doors import records
@@ -59,6 +60,9 @@ class Context:
         self.cors = cors
         self.log = log
         self.counters = Counters()
+
+        # Reads large bodies, one at a time: each may need its size in memory again.
+        self.reader = ThreadPoolExecutor(1, "body-reader")
 
         # Set once by the worker, which ties them to each other.
         self.funds: Funds

@@ -169,9 +169,7 @@ class Funds:
             for lease in chain:
                 lease.free_nano += rest
                 active[lease] = None
-        for lease in chain:
-            if (lease.low or self._closing) and lease.free_nano:
-                self._return(lease)
+        self._return_low(chain)
 
     def granted(self, answer: Granted) -> None:
         """The ledger process's answer. A repeated answer to an old number is ignored."""
@@ -191,6 +189,10 @@ class Funds:
         for (chain, leases), grants in zip(asked, answer.chains, strict=True):
             self._serve(chain, leases, grants)
         self._busy = False
+        for chain, _ in asked:
+            if chain not in self._waiting:
+                # What was granted in low mode and not taken: the call had left meanwhile.
+                self._return_low(chain)
         self._ask()
 
     def reconnected(self) -> None:
@@ -335,6 +337,11 @@ class Funds:
         for waiter in refused:
             if not waiter.left:
                 waiter.done(Denied(Shortage.FUNDS, narrow.budget, available))
+
+    def _return_low(self, chain: Chain) -> None:
+        for lease in chain:
+            if (lease.low or self._closing) and lease.free_nano:
+                self._return(lease)
 
     def _return(self, lease: Lease) -> None:
         amount, lease.free_nano = lease.free_nano, 0

@@ -185,10 +185,15 @@ class Journal:
         then, self._then = self._then, []
         written = not pending or self._write(b"".join(pending))
         for go_on, failed in then:
-            if written or failed is None:
-                go_on()
-            else:
-                failed()
+            try:
+                if written or failed is None:
+                    go_on()
+                else:
+                    failed()
+            except Exception as mistake:  # noqa: BLE001 - of one call; the others go on
+                self._loop.call_exception_handler(
+                    {"message": "what follows a journal record failed", "exception": mistake}
+                )
 
     def _write(self, data: bytes) -> bool:
         """Append records that end at `position`; begin a segment first when the last one is

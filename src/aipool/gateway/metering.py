@@ -22,10 +22,8 @@ from aipool.dialects.chat import (
 )
 from aipool.dialects.estimate import TokenCounter, estimate_request
 from aipool.doors.outcome import UsageSource
+from aipool.gateway.body import LARGE_BYTES
 from aipool.rating.types import NO_USAGE, TOKENS_MAX, Usage
-
-#: Bodies above this are not parsed in the event loop: it would stand for milliseconds.
-INLINE_BODY_BYTES_MAX = 1024 * 1024
 
 #: A stream's progress is journaled when this many more tokens were relayed, or when this
 #: long ago, whichever is earlier …
@@ -46,7 +44,7 @@ def estimate_input(raw: bytes, tokens_max: int) -> int:
     never exceeds it. A body too large to be read in the event loop is taken for English
     prose: four bytes a token.
     """
-    if len(raw) > INLINE_BODY_BYTES_MAX:
+    if len(raw) > LARGE_BYTES:
         return tokens_max // 4
     try:
         body: Any = msgspec.json.decode(raw)

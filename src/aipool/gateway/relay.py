@@ -21,6 +21,7 @@ from aipool.gateway.attempts import Attempts, Verdict, judge_failure, judge_stat
 from aipool.gateway.body import ChatBody, splice, with_usage
 from aipool.gateway.catalogue import Candidate, Offer
 from aipool.gateway.context import DRAINS_MAX
+from aipool.gateway.errors import Refusal
 from aipool.gateway.headers import forwarded
 from aipool.gateway.metering import DRAIN_SECONDS, usage_of_answer
 from aipool.gateway.stream import Stream
@@ -173,10 +174,19 @@ class Relay:
     def data(self, chunk: bytes) -> None:
         """A piece of a stream."""
         if self._stream is not None:
-            self._stream.data(chunk)
+            try:
+                self._stream.data(chunk)
+            except Exception as mistake:  # noqa: BLE001 - one call's; `mistaken` ends it
+                self.call.mistaken(mistake)
 
     def complete(self, body: bytes) -> None:
         """The clean end of an answer."""
+        try:
+            self._complete(body)
+        except Exception as mistake:  # noqa: BLE001 - one call's; `mistaken` ends it
+            self.call.mistaken(mistake)
+
+    def _complete(self, body: bytes) -> None:
         if self.call.settled:
             return
         if self._stream is not None:
@@ -212,6 +222,12 @@ class Relay:
 
     def failed(self, failure: Failure) -> None:
         """The other end of an answer."""
+        try:
+            self._failed(failure)
+        except Exception as mistake:  # noqa: BLE001 - one call's; `mistaken` ends it
+            self.call.mistaken(mistake)
+
+    def _failed(self, failure: Failure) -> None:
         if self.call.settled:
             return
         reason = failure.kind.value
@@ -264,10 +280,9 @@ class Relay:
         """Nobody got anything and nobody waits."""
         self.call.settle(NO_USAGE, UsageSource.NONE, status=CLIENT_GONE, error="client_gone")
 
-    def shut_down(self) -> None:
-        """The worker's drain limit has come: end the call, honestly."""
+    def give_up(self, refusal: Refusal) -> None:
+        """End the call from our side, honestly: it must not look whole."""
         self.cancel()
-        refusal = errors.unavailable("draining", "This server is shutting down.")
         if self._stream is not None and self._stream.began:
             self._stream.break_off(refusal)
         else:

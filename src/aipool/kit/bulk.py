@@ -61,8 +61,8 @@ class NamedRows:
     """Loads the rows that are named: `select … where … in (names)`.
 
     statement: makes the select from a list of names and the other parameters' values, all
-    of them in WHERE with a value of their type, the names last. Lists are padded with repeats to a power of two, so
-    that a handful of texts serves every length.
+    of them in WHERE with a value of their type, the names last. Lists are padded with repeats
+    to a power of two, so that a handful of texts serves every length.
     """
 
     __slots__ = ("_statement", "_texts")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aipool.rating.types import TokenPrice, Usage
+from aipool.rating.types import TOKENS_MAX, TokenPrice, Usage
 
 # Prices are per 1e6 tokens and the multiplier is in parts per 1e6.
 _DIVISOR = 1_000_000 * 1_000_000
@@ -30,11 +30,10 @@ def output_tokens_for(
     """The most output tokens that `budget_nano` pays for after the input is paid.
 
     The inverse of `rate` for a hold: rate(result) <= budget_nano < rate(result + 1).
-    Negative when even the input is not covered; a free output has no bound, so the
-    caller passes its own cap.
+    Negative when even the input is not covered; TOKENS_MAX when output is free.
     """
     spendable = budget_nano * _DIVISOR - input_tokens * price.input_nano * multiplier_ppm
     per_token = price.output_nano * multiplier_ppm
     if spendable < 0:
         return -1
-    return spendable // per_token if per_token else spendable
+    return spendable // per_token if per_token else TOKENS_MAX

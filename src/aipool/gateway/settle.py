@@ -1,0 +1,94 @@
+"""Usage → charge → Outcome: the fact that is left of a call, however it ended. Pure.
+
+When it happens, and that it happens once, is `Call.settle`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aipool.doors.outcome import Attempt, Outcome, UsageSource
+from aipool.kit.money import AMOUNT_NANO_MAX
+from aipool.rating.per_token import rate
+from aipool.rating.types import Usage
+
+if TYPE_CHECKING:
+    from aipool.gateway.call import Call
+    from aipool.gateway.catalogue import Offer
+    from aipool.gateway.tokens import Token
+
+_MODEL_CHARACTERS_MAX = 200
+_USER_AGENT_BYTES_MAX = 200
+_COST_MULTIPLIER_PPM = 1_000_000
+
+
+def charge_of(offer: Offer, usage: Usage) -> int:
+    """What this usage costs the customer, in nano-yuan; at most what one transfer may move."""
+    return min(rate(usage, offer.price, offer.multiplier_ppm), AMOUNT_NANO_MAX)
+
+
+def outcome_of(
+    call: Call,
+    token: Token,
+    status: int,
+    error: str,
+    usage: Usage,
+    source: UsageSource,
+    charge_nano: int,
+    now: float,
+) -> Outcome:
+    """The call as it is recorded.
+
+    status, error: what the client was told.  now: loop time, in the clock of `call.started`.
+    """
+    view, admitted, relay, body = token.view, call.admitted, call.relay, call.body
+    price_id = multiplier_ppm = hold_nano = cost_nano = vendor_id = key_id = 0
+    budgets: tuple[tuple[str, int], ...] = ()
+    upstream_model = upstream_request_id = ""
+    attempts: tuple[Attempt, ...] = ()
+    first_token_ms = -1
+    if admitted is not None:
+        offer = admitted.offer
+        price_id, multiplier_ppm = offer.price.id, offer.multiplier_ppm
+        if call.held:
+            hold_nano, budgets = admitted.hold_nano, view.budgets
+    if relay is not None:
+        attempts = tuple(relay.attempts)
+        first_token_ms = relay.first_token_ms
+        upstream_request_id = relay.upstream_request_id
+        candidate = relay.candidate
+        if candidate is not None:
+            vendor_id, key_id = candidate.vendor_id, candidate.key_id
+            upstream_model = candidate.upstream_model
+            cost_nano = rate(usage, candidate.cost, _COST_MULTIPLIER_PPM)
+    user_agent = call.exchange.headers.get(b"user-agent", b"")
+    return Outcome(
+        call.rid,
+        call.at_ms,
+        int((now - call.started) * 1000),
+        first_token_ms,
+        view.user_id,
+        view.id,
+        view.group_id,
+        "" if body is None else body.model[:_MODEL_CHARACTERS_MAX],
+        call.endpoint.name,
+        body is not None and body.stream,
+        status,
+        error,
+        *usage,
+        source,
+        price_id,
+        multiplier_ppm,
+        charge_nano,
+        hold_nano,
+        budgets,
+        cost_nano,
+        vendor_id,
+        key_id,
+        upstream_model,
+        upstream_request_id,
+        attempts,
+        call.address,
+        user_agent[:_USER_AGENT_BYTES_MAX].decode("latin-1"),
+        False,
+    )

@@ -1,0 +1,78 @@
+"""A catalogue and tokens for tests of what is decided by them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aipool.doors.snapshot import (
+    GroupView,
+    KeyView,
+    ModelView,
+    RouteView,
+    Snapshot,
+    TokenView,
+    VendorView,
+)
+from aipool.gateway.access import AddressList
+from aipool.gateway.catalogue import Catalogue
+from aipool.gateway.tokens import Token
+from aipool.rating.types import TokenPrice
+
+PRICE = TokenPrice(1, 2_000_000_000, 500_000_000, 8_000_000_000)
+COST = TokenPrice(2, 1, 1, 1)
+DEFAULT, VIP = 1, 2
+
+
+def model(name: str, *routes: RouteView, price: TokenPrice = PRICE, **other: Any) -> ModelView:
+    shape = {"context_tokens": 100_000, "max_output_tokens": 1_000, **other}
+    return ModelView(1, name, "chat", 5, price=price, routes=routes, **shape)
+
+
+def route(vendor_id: int, upstream: str = "m", *groups: int) -> RouteView:
+    return RouteView(vendor_id, upstream, COST, groups)
+
+
+def snapshot(*models: ModelView) -> Snapshot:
+    """Two vendors with two keys and one, a group of everything and one of `m` alone."""
+    return Snapshot(
+        9,
+        (GroupView(DEFAULT, "default", 1_000_000, None), GroupView(VIP, "vip", 800_000, ("m",))),
+        (
+            VendorView(
+                1,
+                "one",
+                "openai",
+                "https://api.one.test/v1",
+                (KeyView(11, "a", "sk-one-a", ""), KeyView(12, "b", "sk-one-b", "http://proxy:1")),
+            ),
+            VendorView(2, "two", "openai_compatible", "http://[::1]:8080", (KeyView(21, "c", "", ""),)),
+        ),
+        models or (model("m", route(1), route(2, "theirs")), model("other", route(2, "theirs"))),
+    )
+
+
+def catalogue(*models: ModelView) -> Catalogue:
+    return Catalogue(snapshot(*models), lambda name: f"/run/{name}")
+
+
+def view(**other: Any) -> TokenView:
+    """A token that may do everything, but for what is said."""
+    shape: dict[str, Any] = {
+        "id": 7,
+        "user_id": 3,
+        "group_id": DEFAULT,
+        "name": "t",
+        "expires_at": 0,
+        "models": None,
+        "ips": (),
+        "budgets": (("wallet:3", 0), ("token:7", 0)),
+        "blocked": "",
+        **other,
+    }
+    return TokenView(**shape)
+
+
+def token(**other: Any) -> Token:
+    held = view(**other)
+    models = None if held.models is None else frozenset(held.models)
+    return Token(held, (), models, AddressList(held.ips))
