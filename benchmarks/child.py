@@ -1,13 +1,11 @@
-"""Processes that a proof starts, and its own end: nothing outlives it, however it ends."""
+"""Processes that a proof starts: none outlives it, however it ends."""
 
 from __future__ import annotations
 
 import ctypes
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from types import FrameType
 from typing import Any, Final
 
 STOP_SECONDS: Final = 10.0
@@ -47,15 +45,6 @@ def stop(process: subprocess.Popen[str]) -> None:
         process.wait()
     if process.stdout is not None:
         process.stdout.close()
-
-
-def leave_in_order_on_sigterm() -> None:
-    """SIGTERM unwinds this program like an exception, so that folders are removed too."""
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
 
 
 def _die_with_parent() -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
 
 from benchmarks.platform import cpu_seconds
 
-__all__ = ["BUSY_LEAST", "Cores", "Use", "Watch", "busy_elsewhere", "median", "spread"]
+__all__ = ["BUSY_LEAST", "Cores", "Use", "Watch", "busy_elsewhere", "median"]
 
 #: A baseline that did not keep its core this busy was held up by something else, and says
 #: nothing about what a core can do.
@@ -76,11 +75,6 @@ def busy_elsewhere(seconds: float = 1.0) -> float:
     before = _machine_ticks()
     time.sleep(seconds)
     return (_machine_ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds
-
-
-def spread(values: Sequence[float]) -> float:
-    """Largest over smallest: how far apart repeated measurements lie."""
-    return max(values) / min(values) if values and min(values) > 0 else float("inf")
 
 
 def _machine_ticks() -> int:

@@ -31,7 +31,7 @@ from aipool.kit.clock import now_ms
 from aipool.kit.db import open_database
 from benchmarks.caller import chat, encoded
 from benchmarks.platform import MODEL, PASSWORD, CommandFailed, Platform, cpu_seconds
-from benchmarks.reports import Helper, helping
+from benchmarks.reports import Companion, companion
 from benchmarks.witness import LookedUp
 
 ROWS: Final = 1_000_000
@@ -256,8 +256,11 @@ def fill_calls(database: Path, rows: int) -> None:
 # --- the whole proof ---------------------------------------------------------------------------
 
 
-def measure(*, rows: int, turns: int, seconds: float) -> Report:
-    """So many pairs of turns, on a platform of its own."""
+def measure(
+    *, rows: int, turns: int, seconds: float, settle_seconds: float = SETTLE_SECONDS
+) -> Report:
+    """So many pairs of turns of so many seconds, each after a while to settle, on a platform of
+    its own."""
     report = Report()
 
     async def run() -> None:
@@ -273,7 +276,7 @@ def measure(*, rows: int, turns: int, seconds: float) -> Report:
             document=document,
             before_start=lambda platform: fill_calls(platform.database_path, rows),
         ) as platform:
-            await _take_turns(platform, report, turns, seconds)
+            await _take_turns(platform, report, [(settle_seconds, seconds)] * turns)
             _check(platform, report)
         vendor.close()
 
@@ -281,7 +284,9 @@ def measure(*, rows: int, turns: int, seconds: float) -> Report:
     return report
 
 
-async def _take_turns(platform: Platform, report: Report, turns: int, seconds: float) -> None:
+async def _take_turns(
+    platform: Platform, report: Report, turns: Sequence[tuple[float, float]]
+) -> None:
     body = encoded(chat(platform.model, {}, "isolation", 100, stream=False))
     request = (
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: proof\r\nauthorization: Bearer %b\r\n"
@@ -290,30 +295,30 @@ async def _take_turns(platform: Platform, report: Report, turns: int, seconds: f
     )
     pace = Pace(request)
     await pace.connect(platform.port)
-    await pace.run(SETTLE_SECONDS)
-    with helping(
+    with companion(
         "probe",
         platform.run_dir / "link.sock",
         platform.data_dir / "epochs",
         _account_of(platform, _PROBE_PHONE),
     ) as asking:
-        for _ in range(turns):
-            report.alone.append(await _turn(platform, pace, asking, seconds))
+        for settle_seconds, seconds in turns:
+            report.alone.append(await _turn(platform, pace, asking, settle_seconds, seconds))
             niceness = os.getpriority(os.PRIO_PROCESS, platform.process.control())
             with (
-                helping("export", platform.database_path, niceness=niceness) as exporting,
-                helping("dashboards", platform.database_path, niceness=niceness) as watching,
+                companion("export", platform.database_path, niceness=niceness) as exporting,
+                companion("dashboards", platform.database_path, niceness=niceness) as watching,
             ):
-                report.beside.append(await _turn(platform, pace, asking, seconds))
+                report.beside.append(await _turn(platform, pace, asking, settle_seconds, seconds))
             report.exported += sum(map(int, exporting.lines))
             report.dashboards += len(watching.lines)
     if pace.failed:
         report.problems.append(f"{pace.failed} calls were not answered with 200")
 
 
-async def _turn(platform: Platform, pace: Pace, asking: Helper, seconds: float) -> Turn:
-    pace.turn = Turn()
-    await pace.run(SETTLE_SECONDS)
+async def _turn(
+    platform: Platform, pace: Pace, asking: Companion, settle_seconds: float, seconds: float
+) -> Turn:
+    await pace.run(settle_seconds)
     turn = pace.turn = Turn()
     workers = platform.process.workers()
     before, asked = sum(map(cpu_seconds, workers)), len(asking.lines)
@@ -344,6 +349,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--turns", type=int, default=TURNS)
     options = parser.parse_args(arguments)
+    print(f"the machine before: {100 * busy_share():.0f} % busy with other things", flush=True)
     report = measure(rows=options.rows, turns=options.turns, seconds=TURN_SECONDS)
     for name, turns in (("alone", report.alone), ("beside readers", report.beside)):
         cpu = statistics.median(turn.cpu_per_call for turn in turns) * 1e6
@@ -366,6 +372,21 @@ def main(arguments: Sequence[str]) -> int:
         print(f"PROBLEM: {problem}")
     print(f"CPU per call × {ratio:.3f} (at most 1.1), grant p99 {1e3 * grant:.1f} ms (at most 20)")
     return 1 if report.problems else 0
+
+
+def busy_share(seconds: float = 2.0) -> float:
+    """How much of the machine's CPU time is used just now, from 0 to 1: the figures of a machine
+    that is busy with something else say little."""
+
+    def ticks() -> tuple[int, int]:
+        first = Path("/proc/stat").read_text().split("\n", 1)[0]
+        used = [int(word) for word in first.split()[1:9]]
+        return sum(used), used[3] + used[4]
+
+    total, idle = ticks()
+    time.sleep(seconds)
+    total_then, idle_then = ticks()
+    return 1 - (idle_then - idle) / (total_then - total)
 
 
 def _at(values: list[float], part: float) -> float:

@@ -21,10 +21,11 @@ import os
 import random
 import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import uvloop
 
@@ -106,18 +107,15 @@ class Storm:
         self._crowd = Crowd(platform, self._chance)
         self._books = LookedUp(platform.database_path)
         self._unknown = 0
+        self._victim = 0
         self._watching: list[asyncio.Task[None]] = []
 
     async def run(self) -> list[Made]:
         """Everything the plan says; the calls that were made."""
-        steps: list[Callable[[], Any]] = []
+        steps: list[Callable[[], Awaitable[None]]] = []
         for aim in _PHASES:
-            steps += [
-                lambda aim=aim, turn=turn: self._kill_worker(aim, turn)  # type: ignore[misc]
-                for turn in range(self._plan.workers)
-            ]
-        for turn in range(self._plan.ledger):
-            steps.append(lambda turn=turn: self._kill_ledger(long=turn == 0))  # type: ignore[misc]
+            steps += [partial(self._kill_worker, aim)] * self._plan.workers
+        steps += [partial(self._kill_ledger, long=turn == 0) for turn in range(self._plan.ledger)]
         steps += [self._kill_control] * self._plan.control
         self._chance.shuffle(steps)
         self._crowd.start()
@@ -132,12 +130,13 @@ class Storm:
 
     # --- a worker ---------------------------------------------------------------------------
 
-    async def _kill_worker(self, aim: str, turn: int) -> None:
+    async def _kill_worker(self, aim: str) -> None:
         self._crowd.wishes = [*_PHASES[aim], *_PHASES[aim], self._chance.choice(QUICK)]
         await self._under_load()
-        workers = await self._all_workers()
-        pid = workers[turn % len(workers)]
-        epoch = self._books.epoch_of(pid)
+        await self._all_workers()
+        # In turns: the supervisor lets one that dies five times in ten seconds wait.
+        self._victim = (self._victim + 1) % self._platform.workers
+        epoch, pid = self._books.worker(self._victim)
         stopped = None
         if aim == "settled-not-shipped":
             stopped = self._platform.process.ledger()
@@ -253,16 +252,15 @@ class Storm:
             self._problem(f"nobody took the place of what was killed: {kill}")
         self._report.started_seconds.setdefault(kill.role, []).append(now() - kill.moment)
 
-    async def _all_workers(self) -> list[int]:
-        """The workers, when all of them have opened their epochs."""
+    async def _all_workers(self) -> None:
+        """Wait until every worker has opened its epoch."""
 
         def there() -> bool:
             pids = self._platform.process.workers()
-            return len(pids) == self._platform.workers and all(map(self._books.epoch_of, pids))
+            return len(pids) == self._platform.workers and set(pids) <= self._books.open_workers()
 
         if await _until(there, 10.0) is None:
             self._problem("a worker that was killed was not replaced within 10 s")
-        return self._platform.process.workers()
 
     async def _all_settled(self) -> None:
         def settled() -> bool:

@@ -35,7 +35,7 @@ class MoneyPath:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, folder: Path) -> None:
         self._journal = Journal(loop, folder, still_open=list, bytes_max=1 << 40)
-        self._funds = Funds(self._lend, lambda _: None)
+        self._funds = Funds(self._lend, lambda rest: self._journal.append(records.encode(rest)))
         self._chain: Chain = self._funds.chain(BUDGETS)
         self._loop = loop
         self._left = 0

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Final
 
-from benchmarks import child, load
+from benchmarks import load
 from benchmarks.bars import Bars
 from benchmarks.cpu import Cores, busy_elsewhere, median
 from benchmarks.nginx import Nginx, make_certificate, proxy_server, upstream_servers
@@ -129,6 +129,5 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/prove overhead", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer calls; for a first look")
     options = parser.parse_args(arguments)
-    child.leave_in_order_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="aipool-") as folder:
         return prove(BLOCKS_QUICK if options.quick else BLOCKS, Path(folder))

@@ -4,7 +4,7 @@
     dashboards  twenty people, each with one query of a dashboard a second
     probe       a worker that takes no calls and asks the ledger process for leases
 
-`helping(ROLE, …)` runs one of them for the length of a block; each prints a line for what it did.
+`companion(ROLE, …)` runs one of them for the length of a block; each prints a line for what it did.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _received(link: socket.socket) -> bytes:
 # --- starting and ending them -------------------------------------------------------------------
 
 
-class Helper:
+class Companion:
     """One of these programs, running; what it prints is gathered. niceness: of the process it
     stands for."""
 
@@ -178,13 +178,13 @@ class Helper:
 
 
 @contextmanager
-def helping(role: str, *arguments: Path | str, niceness: int = 0) -> Iterator[Helper]:
+def companion(role: str, *arguments: Path | str, niceness: int = 0) -> Iterator[Companion]:
     """Run one of the programs of this file for the length of the block."""
-    helper = Helper(role, *arguments, niceness=niceness)
+    running = Companion(role, *arguments, niceness=niceness)
     try:
-        yield helper
+        yield running
     finally:
-        helper.stop()
+        running.stop()
 
 
 def main(role: str, *arguments: str) -> None:

@@ -31,13 +31,13 @@ from aipool.kit import digests
 from aipool.kit.db import Transaction
 from aipool.kit.money import format_cny, parse_cny
 from aipool.rating.types import TokenPrice
-from benchmarks import child, load
+from benchmarks import load
 from benchmarks.bars import Bars
 from benchmarks.caller import Answer, Line
 from benchmarks.cpu import busy_elsewhere, median
-from benchmarks.crowd import PRICE, Crowd, model_of, settle_in, terms_of, token_of
 from benchmarks.nginx import Nginx, make_certificate, upstream_servers
 from benchmarks.platform import Platform, free_port, memory_bytes
+from benchmarks.population import PRICE, Population, model_of, settle_in, terms_of, token_of
 
 WORKERS: Final = 2
 IDLE_MIB_MAX: Final = 80.0
@@ -57,13 +57,13 @@ PATIENCE_SECONDS: Final = 5.0
 class Plan:
     """How much of it. changes: of each kind."""
 
-    crowd: Crowd = field(default_factory=Crowd)
+    people: Population = field(default_factory=Population)
     load_seconds: float = 40.0
     changes: int = 40
     starts: int = 5
 
 
-QUICK: Final = Plan(Crowd(tokens=100_000), load_seconds=8.0, changes=10, starts=2)
+QUICK: Final = Plan(Population(tokens=100_000), load_seconds=8.0, changes=10, starts=2)
 
 
 class Changes:
@@ -153,7 +153,7 @@ async def measure_changes(
     return tokens, prices
 
 
-def script(path: Path, crowd: Crowd) -> Path:
+def script(path: Path, people: Population) -> Path:
     """Makes wrk call with one token after the other, and one model after the other."""
     body = load.chat_body("%s").replace("%", "%%").replace("%%s", "%s")
     path.write_text(
@@ -163,9 +163,9 @@ request = function()
   number = number + 1
   local headers = {{
     ["Content-Type"] = "application/json",
-    ["Authorization"] = string.format("Bearer sk-%043d", number * 7919 % {crowd.tokens}),
+    ["Authorization"] = string.format("Bearer sk-%043d", number * 7919 % {people.tokens}),
   }}
-  local model = string.format("model-%04d", number % {crowd.models})
+  local model = string.format("model-%04d", number % {people.models})
   return wrk.format("POST", nil, headers, string.format([==[{body}]==], model))
 end
 """
@@ -182,7 +182,7 @@ def prove(plan: Plan, folder: Path) -> int:
     """Measure everything; the exit status."""
     bars = Bars("scale")
     bars.say("cores busy with something else at the start", f"{busy_elsewhere():.2f}")
-    crowd = plan.crowd
+    people = plan.people
     vendor, vendor_tls = free_port(), free_port()
     servers = upstream_servers(vendor, vendor_tls, make_certificate(folder))
     with Nginx(servers, (vendor,), folder), Platform(workers=WORKERS) as platform:
@@ -191,15 +191,15 @@ def prove(plan: Plan, folder: Path) -> int:
 
         settings = config.load({}, platform.environ)
         with open_installation(settings, make=False) as session:
-            settle_in(session, crowd, f"http://127.0.0.1:{vendor}/v1")
-            bars.say("API tokens, upstream keys, models", _counts(crowd))
+            settle_in(session, people, f"http://127.0.0.1:{vendor}/v1")
+            bars.say("API tokens, upstream keys, models", _counts(people))
             seconds = [_start(platform) for _ in range(plan.starts)]
             bars.at_most("start", median(seconds), START_SECONDS_MAX, "s")
             platform.start()
             bars.say("a worker before its first call", f"{mebibytes(platform):.1f} MiB")
 
             url = f"{platform.base_url}/v1/chat/completions"
-            lua = script(folder / "crowd.lua", crowd)
+            lua = script(folder / "many.lua", people)
             came = load.result(load.begin(url, lua, plan.load_seconds))
             bars.say("calls, each of another token", f"{came.answered:,}")
             bars.must("all of them answered well", not came.refused and not came.broken)
@@ -228,8 +228,8 @@ def _start(platform: Platform) -> float:
     return took
 
 
-def _counts(crowd: Crowd) -> str:
-    return f"{crowd.tokens:,} {crowd.keys:,} {crowd.models:,}"
+def _counts(people: Population) -> str:
+    return f"{people.tokens:,} {people.keys:,} {people.models:,}"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -237,6 +237,5 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/prove scale", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the tokens, short runs")
     options = parser.parse_args(arguments)
-    child.leave_in_order_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="aipool-") as folder:
         return prove(QUICK if options.quick else Plan(), Path(folder))

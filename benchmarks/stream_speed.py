@@ -247,7 +247,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="short windows; for a first look")
     options = parser.parse_args(arguments)
     plan = QUICK if options.quick else Plan()
-    child.leave_in_order_on_sigterm()
     bars = Bars("stream-speed")
     bars.say("cores busy with something else at the start", f"{busy_elsewhere():.2f}")
     cores = Cores.split()

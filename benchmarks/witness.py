@@ -105,10 +105,16 @@ class LookedUp:
             found += map(Row._make, self.rows(sql=f"SELECT {names} FROM calls_{month}"))
         return found
 
-    def epoch_of(self, pid: int) -> int:
-        """The epoch that the worker with this process id opened last; 0 when it has none."""
-        sql = "SELECT max(epoch) FROM streams WHERE pid = ?"
-        return int(str(self.rows(pid, sql=sql)[0][0] or 0))
+    def open_workers(self) -> set[int]:
+        """The process ids of the workers whose epochs are open."""
+        rows = self.rows(sql="SELECT pid FROM streams WHERE state = 'open'")
+        return {int(str(pid)) for (pid,) in rows}
+
+    def worker(self, index: int) -> tuple[int, int]:
+        """The open epoch and the process id of the worker in this place."""
+        sql = "SELECT max(epoch), pid FROM streams WHERE worker = ? AND state = 'open'"
+        ((epoch, pid),) = self.rows(index, sql=sql)
+        return int(str(epoch)), int(str(pid))
 
     def is_over(self, epoch: int) -> bool:
         """Is the epoch closed, and nothing lent to it any more?"""

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -57,21 +57,13 @@ from aipool.ledger.types import EpochState, Refused, TransferKind
 from aipool.migrate import migrate
 from aipool.rating.per_token import rate
 from aipool.rating.types import TokenPrice, Usage
+from tests.waiting import PATIENCE_SECONDS, eventually
 
-PATIENCE_SECONDS = 20.0
 CNY = 1_000_000_000
 # 1 nano a token in, 2 nano a token out: charges are easy to read.
 PRICE = TokenPrice(1, 1_000_000, 1_000_000, 2_000_000)
 
 _count = itertools.count()
-
-
-def eventually(claim: Callable[[], bool], what: str) -> None:
-    """Waits until a claim holds."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not claim():
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.01)
 
 
 @cache

@@ -11,7 +11,8 @@ import pytest
 
 from aipool.doors.announce import announce
 from aipool.doors.frames import Acknowledged, Changed, Publish, Welcome
-from tests.books.rig import FakeWorker, Installation, eventually, installation
+from tests.books.rig import FakeWorker, Installation, installation
+from tests.waiting import eventually
 
 _epochs = itertools.count(1)
 

@@ -26,7 +26,8 @@ from aipool.doors.frames import (
     Welcome,
 )
 from aipool.doors.records import Returned
-from tests.books.rig import CNY, FakeWorker, Installation, eventually, hold, installation, outcome
+from tests.books.rig import CNY, FakeWorker, Installation, hold, installation, outcome
+from tests.waiting import eventually
 
 _epochs = itertools.count(1)
 
@@ -201,6 +202,7 @@ def test_a_token_nobody_has_is_answered_with_none(running: Installation) -> None
     assert answers == [TokenAnswer(number, 0, None) for number in range(40)]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_process_records_each_call_once(mortal: Installation) -> None:
     one = worker(mortal)
     one.lease(1, CNY)
@@ -283,6 +285,7 @@ def test_other_writers_get_their_turn_under_load(running: Installation) -> None:
     assert running.balance(2) == (100, 0)
 
 
+@pytest.mark.slow
 def test_only_a_live_worker_that_does_not_answer_is_reported(mortal: Installation) -> None:
     left = worker(mortal, pid=1111)
     silent = worker(mortal, pid=2222)

@@ -20,12 +20,12 @@ from tests.books.rig import (
     CNY,
     FakeWorker,
     Installation,
-    eventually,
     hold,
     installation,
     outcome,
     progress,
 )
+from tests.waiting import eventually
 
 EPOCH = 7
 START = 100 * CNY

@@ -110,5 +110,5 @@ def test_a_payload_may_be_empty() -> None:
 
 def test_a_frame_that_is_too_long_is_refused_before_it_is_here() -> None:
     Splitter().feed(struct.pack("<I", FRAME_BYTES_MAX))
-    with pytest.raises(ValueError, match="bytes on link.sock"):
+    with pytest.raises(ValueError, match=r"bytes on link\.sock"):
         Splitter().feed(struct.pack("<I", FRAME_BYTES_MAX + 1))

@@ -114,7 +114,13 @@ def test_a_bit_that_flipped_is_found(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"\xc0", b"\x92\xa1Z\x01", msgspec.msgpack.encode(["F"]), msgspec.msgpack.encode({"F": 1})],
+    [
+        b"",
+        b"\xc0",
+        b"\x92\xa1Z\x01",
+        msgspec.msgpack.encode(["F"]),
+        msgspec.msgpack.encode({"F": 1}),
+    ],
 )
 def test_a_payload_that_is_no_record_is_refused(payload: bytes) -> None:
     with pytest.raises(BadRecord):

@@ -45,7 +45,9 @@ def snapshot(*models: ModelView) -> Snapshot:
                 "https://api.one.test/v1",
                 (KeyView(11, "a", "sk-one-a", ""), KeyView(12, "b", "sk-one-b", "http://proxy:1")),
             ),
-            VendorView(2, "two", "openai_compatible", "http://[::1]:8080", (KeyView(21, "c", "", ""),)),
+            VendorView(
+                2, "two", "openai_compatible", "http://[::1]:8080", (KeyView(21, "c", "", ""),)
+            ),
         ),
         models or (model("m", route(1), route(2, "theirs")), model("other", route(2, "theirs"))),
     )

@@ -102,7 +102,9 @@ def test_many_addresses_do_not_make_a_list_forget_right_answers() -> None:
         assert (text in listed) == (number < 65_536)
 
 
-@pytest.mark.parametrize("text", ["", "a", "1.2.3", "1.2.3.4.5", "1.2.3.04", "1.2.3.4/32", "fe80::1%1", " 1.2.3.4"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "1.2.3", "1.2.3.4.5", "1.2.3.04", "1.2.3.4/32", "fe80::1%1", " 1.2.3.4"]
+)
 def test_what_is_no_address_is_none(text: str) -> None:
     assert address_of(text) is None
 

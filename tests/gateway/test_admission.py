@@ -40,7 +40,7 @@ def admitted(parsed: ChatBody, **terms: Any) -> Admitted:
     return found
 
 
-# --- may this token be used? --------------------------------------------------------------------
+# --- may this token be used? ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_whether_a_token_may_be_used(terms: dict[str, Any], address: str, code: 
         assert refusal.status in (401, 403)
 
 
-# --- may it call this model? -----------------------------------------------------------------------
+# --- may it call this model? ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,9 @@ def test_whether_a_token_may_be_used(terms: dict[str, Any], address: str, code: 
         ({"models": ()}, "m", "model_not_allowed"),
     ],
 )
-def test_whether_a_token_may_call_a_model(terms: dict[str, Any], name: str, code: str) -> None:
+def test_whether_a_token_may_call_a_model(
+    terms: dict[str, Any], name: str, code: str | None
+) -> None:
     found = admit(body(model=name), token(**terms), catalogue())
 
     if code is None:
@@ -96,7 +98,7 @@ def test_whether_a_token_may_call_a_model(terms: dict[str, Any], name: str, code
         assert (found.code, found.param) == (code, "model")
 
 
-# --- what must be held for it? ----------------------------------------------------------------------
+# --- what must be held for it? --------------------------------------------------------------------
 
 
 def test_the_hold_covers_the_input_and_the_cap_for_each_choice() -> None:

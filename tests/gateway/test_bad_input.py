@@ -297,9 +297,7 @@ def test_the_token_is_found_wherever_clients_put_it_in_order(
             second: values.get(second, "{}").format(good),
         }
         refused(shop.ask("POST", CHAT, OK, headers), 401, "invalid_api_key")
-    refused(
-        shop.ask("POST", f"{CHAT}?key={good}", OK, {"api-key": bad}), 401, "invalid_api_key"
-    )
+    refused(shop.ask("POST", f"{CHAT}?key={good}", OK, {"api-key": bad}), 401, "invalid_api_key")
     basic = {"authorization": "Basic dXNlcjpwYXNz", "x-api-key": good}
     assert shop.ask("POST", CHAT, OK, basic).status == 200
 
@@ -342,7 +340,10 @@ def test_a_model_that_is_not_for_this_token_or_group_is_a_403(shop: Platform) ->
     for somebody in (by_token, by_group):
         error = refused(shop.chat(somebody, OK | {"model": "ours"}), 403, "model_not_allowed")
         assert error["type"] == "permission_error"
-        listed = [model["id"] for model in shop.ask("GET", "/v1/models", token=somebody.token).json["data"]]
+        listed = [
+            model["id"]
+            for model in shop.ask("GET", "/v1/models", token=somebody.token).json["data"]
+        ]
         assert "ours" not in listed
         refused(shop.ask("GET", "/v1/models/ours", token=somebody.token), 404, "model_not_found")
     assert shop.chat(by_token, OK | {"model": "free"}).status == 200
@@ -395,9 +396,8 @@ def test_no_field_or_header_changes_where_a_call_goes_or_with_which_key(
     mark = marker()
     canary = VendorThread()
     try:
-        fields = {
-            name: canary.base_url for name in ("api_base", "base_url", "endpoint", "api_url", "proxy")
-        }
+        names = ("api_base", "base_url", "endpoint", "api_url", "proxy")
+        fields = dict.fromkeys(names, canary.base_url)
         fields |= {"api_key": "sk-mine", "organization": "org-mine", "custom_llm_provider": "x"}
         more = {"extra_headers": {"authorization": "x"}, "extra_body": {"api_base": "x"}}
         headers = {
@@ -450,7 +450,7 @@ def test_all_keys_down_is_a_503_that_may_be_repeated(
     assert error["type"] == "overloaded_error"
 
 
-# --- paths, methods, HTTP ---------------------------------------------------------------------------
+# --- paths, methods, HTTP -------------------------------------------------------------------------
 
 
 def test_paths_are_understood_with_and_without_their_beginning(
@@ -502,9 +502,7 @@ def test_head_of_the_root_is_answered_for_agents_that_look_whether_somebody_is_t
     assert (reply.status, reply.body) == (200, b"")
 
 
-def test_a_page_of_any_origin_may_call_without_cookies(
-    shop: Platform, customer: Customer
-) -> None:
+def test_a_page_of_any_origin_may_call_without_cookies(shop: Platform, customer: Customer) -> None:
     asked = {
         "origin": "https://app.example",
         "access-control-request-method": "POST",
@@ -534,7 +532,7 @@ MALFORMED = [
     b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
     b"GET http://a/ HTTP/1.1\r\nhost: a\r\n\r\n",
     b"POST %b HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
-    b"POST %b HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST %b HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0",
     b"POST %b HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     b"POST %b HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
     b"POST %b HTTP/1.1\r\nhost: a\r\nconnection: content-length\r\ncontent-length: 5\r\n\r\nGET /",

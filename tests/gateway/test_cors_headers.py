@@ -93,7 +93,9 @@ def test_by_default_any_page_may_call_and_none_may_send_cookies() -> None:
 def test_named_origins_are_echoed_and_others_get_nothing() -> None:
     cors = Cors(("https://page.test", "http://localhost:3000"))
 
-    assert b"Access-Control-Allow-Origin: https://page.test\r\nVary: Origin\r\n" in cors.headers(PAGE)
+    assert b"Access-Control-Allow-Origin: https://page.test\r\nVary: Origin\r\n" in cors.headers(
+        PAGE
+    )
     for stranger in (b"https://page.test.evil", b"http://page.test", b"null", b"*"):
         assert cors.headers(stranger) == b"Vary: Origin\r\n"
 

@@ -82,7 +82,9 @@ def test_nothing_of_our_account_is_passed_on(leak: str, field: str) -> None:
 
 
 def test_a_secret_that_looks_like_nothing_is_removed_too() -> None:
-    refusal = passed_on(400, b'{"error":{"message":"token hunter2 is bad"}}', ("", "hunter2"), NAMES)
+    refusal = passed_on(
+        400, b'{"error":{"message":"token hunter2 is bad"}}', ("", "hunter2"), NAMES
+    )
 
     assert refusal.message == "token [removed] is bad"
 
@@ -138,7 +140,9 @@ def test_what_a_vendor_says_is_bounded() -> None:
     assert len(passed({"message": "x" * 1_000_000}).message) <= 2_000
 
 
-@given(st.binary(max_size=80) | st.text(max_size=40).map(lambda t: json.dumps({"error": t}).encode()))
+@given(
+    st.binary(max_size=80) | st.text(max_size=40).map(lambda t: json.dumps({"error": t}).encode())
+)
 def test_no_answer_of_a_vendor_makes_it_raise(body: bytes) -> None:
     refusal = passed_on(400, body, (KEY,), NAMES)
 

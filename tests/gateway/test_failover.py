@@ -217,7 +217,8 @@ def test_an_ordinary_body_reaches_the_vendor_byte_for_byte(
 ) -> None:
     mark = marker()
     raw = (
-        '{ "model" : "m",\t"messages":[{"role":"user","content":"\\u4f60\\/ 你好 \\ud83d\\ude00"}],\n'
+        '{ "model" : "m",\t"messages":[{"role":"user","content":'
+        '"\\u4f60\\/ 你好 \\ud83d\\ude00"}],\n'
         f'"user":"{mark}", "seed":1e400, "x":-0.0, "temperature":1.0e+0, "x":2, "max_tokens":7}} '
     ).encode()
 
@@ -334,9 +335,7 @@ def test_usage_is_not_asked_for_where_nothing_is_streamed(
     assert vendor.one(mark).body_sha256 == hashlib.sha256(raw).hexdigest()
 
 
-def test_headers_reach_the_vendor_by_allow_list_only(
-    shop: Platform, vendor: VendorThread
-) -> None:
+def test_headers_reach_the_vendor_by_allow_list_only(shop: Platform, vendor: VendorThread) -> None:
     mark = marker()
     sent = {
         "OpenAI-Organization": "org-mine",
@@ -407,9 +406,7 @@ def test_a_vendor_that_keeps_the_connection_after_its_done_costs_nobody_anything
 
 
 @pytest.mark.parametrize("size", [100_000, 900_000])
-def test_large_bodies_and_answers_pass(
-    shop: Platform, vendor: VendorThread, size: int
-) -> None:
+def test_large_bodies_and_answers_pass(shop: Platform, vendor: VendorThread, size: int) -> None:
     mark = marker()
     body = {"model": "m", "user": mark, "max_tokens": 10} | messages("x" * size)
     vendor.says({"content": "y" * size, "ignore_max_tokens": True})

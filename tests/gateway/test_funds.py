@@ -1,486 +1,733 @@
-"""Money in a worker's hands, against a naive model of the ledger process."""
+"""Money in a worker's hands: nothing is promised twice, nothing is lost, everybody is answered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
-from typing import Any
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from aipool.doors.frames import Acquire, Grant, Granted
 from aipool.doors.records import Returned
 from aipool.gateway.funds import IDLE_SECONDS, WAIT_SECONDS, Chain, Denied, Funds, Lease, Shortage
-from aipool.ledger.core import slice_of
-from aipool.ledger.types import SliceRule
 
-WALLET, LIMIT, OTHER = ("wallet:1", 0), ("token:1", 0), ("token:2", 0)
-CHAINS = ((WALLET,), (WALLET, LIMIT), (WALLET, OTHER))
-SLICE_MAX = 2_000
+WALLET = ("wallet:1", 0)
+TOKEN, SIBLING = ("token:1", 0), ("token:2", 0)
 
 
-@dataclass(eq=False)
-class Call:
-    """A call as the model sees it: waiting, held, or over in one of three ways."""
-
-    chain: Chain
-    amount: int
-    state: str = "waiting"
-    leave: Callable[[], None] | None = None
-    denied: Denied | None = None
+# --- one by one -----------------------------------------------------------------------------------
 
 
-@dataclass
-class Bank:
-    """The ledger process: budgets, what of them is leased to the one worker, what was spent."""
+class Rig:
+    """Funds, with both of its ends in the hands of the test."""
 
-    cap: dict[str, int]
-    leased: dict[str, int] = field(default_factory=dict)
-    spent: dict[str, int] = field(default_factory=dict)
-
-    def free(self, budget: str) -> int:
-        return self.cap[budget] - self.leased.get(budget, 0) - self.spent.get(budget, 0)
-
-    def answer(self, acquire: Acquire) -> Granted:
-        chains = []
-        for needs in acquire.chains:
-            grants, before = [], dict(self.leased)
-            for need in needs:
-                assert 0 < need.least_nano <= need.want_nano
-                free = self.free(need.budget)
-                given = slice_of(free, need, SliceRule(1, SLICE_MAX))
-                self.leased[need.budget] = self.leased.get(need.budget, 0) + given.amount_nano
-                grants.append(Grant(given.amount_nano, free, given.low))
-            if not all(grant.amount_nano for grant in grants):
-                self.leased = before
-                grants = [Grant(0, grant.free_nano, grant.low) for grant in grants]
-            chains.append(tuple(grants))
-        return Granted(acquire.number, tuple(chains))
-
-
-class World:
-    """A Funds and everything it talks to. Messages are delivered when the test says so."""
-
-    def __init__(self, cap: int = 10_000, limit: int = 10_000, other: int = 10_000) -> None:
-        self.bank = Bank({"wallet:1": cap, "token:1": limit, "token:2": other})
+    def __init__(self) -> None:
         self.sent: list[Acquire] = []
-        self.journal: list[tuple[str, int, int]] = []  # budget, given back, spent
-        self.recorded = 0
-        self.granted: dict[str, int] = {}
-        self.returned: dict[str, int] = {}
-        self.settled: dict[str, int] = {}
-        self.calls: list[Call] = []
-        self.admitted: list[Call] = []
-        self.answers: dict[int, Granted] = {}
+        self.returned: list[Returned] = []
+        self.said: dict[str, Denied | None] = {}
         self.funds = Funds(self.sent.append, self._give_back)
+        self.chain = self.funds.chain((WALLET, TOKEN))
 
     def _give_back(self, returned: Returned) -> int:
-        assert returned.amount_nano > 0
-        self.journal.append((returned.budget, returned.amount_nano, 0))
-        held = self.returned.get(returned.budget, 0)
-        self.returned[returned.budget] = held + returned.amount_nano
-        return len(self.journal)
+        self.returned.append(returned)
+        return len(self.returned)
 
-    def call(self, amount: int, chain: int = 0) -> Call:
-        call = Call(self.funds.chain(CHAINS[chain]), amount)
-        self.calls.append(call)
-        if self.funds.hold(call.chain, amount):
-            call.state = "held"
-            self.admitted.append(call)
-            return call
+    def call(self, name: str, amount_nano: int, chain: Chain | None = None) -> None:
+        """A call that needs this much: held at once, or waiting."""
+        chain = chain or self.chain
+        if self.funds.hold(chain, amount_nano):
+            self.said[name] = None
+        else:
+            self.funds.wait(chain, amount_nano, lambda denied: self.said.update({name: denied}))
 
-        def done(denied: Denied | None) -> None:
-            assert call.state == "waiting", "told twice, or after it left"
-            call.state, call.denied = ("held", None) if denied is None else ("denied", denied)
-            if denied is None:
-                self.admitted.append(call)
+    def grant(self, *amounts: int, free: int = 0, low: bool = False) -> None:
+        """Answers what was asked last: this much on each budget of each chain."""
+        given = iter(amounts)
+        chains = tuple(
+            tuple(Grant(next(given), free, low) for _ in chain) for chain in self.sent[-1].chains
+        )
+        self.funds.granted(Granted(self.sent[-1].number, chains))
 
-        call.leave = self.funds.wait(call.chain, amount, done)
-        return call
+    def seconds(self, count: int) -> None:
+        for _ in range(count):
+            self.funds.tick()
 
-    def settle(self, call: Call, charge: int) -> None:
-        assert call.state == "held"
-        call.state = "over"
-        for lease in call.chain:
-            within = min(charge, call.amount)
-            self.settled[lease.budget] = self.settled.get(lease.budget, 0) + within
-            self.journal.append((lease.budget, within, within))
-        self.funds.settle(call.chain, call.amount, charge)
+    @property
+    def asked(self) -> list[list[tuple[str, int, int]]]:
+        """What was asked for last."""
+        return [
+            [(need.budget, need.least_nano, need.want_nano) for need in chain]
+            for chain in self.sent[-1].chains
+        ]
 
-    def answer(self) -> bool:
-        """The bank answers the newest question, if there is one it has not answered."""
-        if not self.sent or self.sent[-1].number in self.answers:
-            return False
-        acquire = self.sent[-1]
-        answer = self.answers[acquire.number] = self.bank.answer(acquire)
-        for needs, grants in zip(acquire.chains, answer.chains, strict=True):
-            for need, grant in zip(needs, grants, strict=True):
-                self.granted[need.budget] = self.granted.get(need.budget, 0) + grant.amount_nano
-        self.funds.granted(answer)
-        return True
-
-    def record(self) -> bool:
-        """All of the journal gets into the books."""
-        if self.recorded == len(self.journal):
-            return False
-        for budget, less, spent in self.journal[self.recorded :]:
-            self.bank.leased[budget] = self.bank.leased.get(budget, 0) - less
-            self.bank.spent[budget] = self.bank.spent.get(budget, 0) + spent
-            assert self.bank.leased[budget] >= 0
-        self.recorded = len(self.journal)
-        self.funds.recorded(self.recorded)
-        return True
-
-    def rest(self) -> None:
-        """Everything is delivered."""
-        while self.answer() or self.record():
-            pass
-
-    def leases(self) -> dict[str, Lease]:
-        keys = {key for chain in CHAINS for key in chain}
-        return {key[0]: self.funds.chain((key,))[0] for key in keys}
-
-    def check(self) -> None:
-        for budget, lease in self.leases().items():
-            held = sum(
-                call.amount
-                for call in self.calls
-                if call.state == "held" and budget in [one.budget for one in call.chain]
-            )
-            assert lease.free_nano >= 0
-            assert self.granted.get(budget, 0) == (
-                lease.free_nano + held + self.settled.get(budget, 0) + self.returned.get(budget, 0)
-            ), budget
-            assert self.bank.free(budget) >= 0
+    @property
+    def free(self) -> list[int]:
+        return [lease.free_nano for lease in self.chain]
 
 
-_steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("call"), st.integers(1, 400), st.integers(0, 2)),
-        st.tuples(st.just("settle"), st.integers(0, 30), st.integers(0, 120)),
-        st.tuples(st.just("leave"), st.integers(0, 30), st.just(0)),
-        st.sampled_from(
-            [("answer", 0, 0), ("record", 0, 0), ("tick", 0, 0), ("reconnect", 0, 0)]
-        ),
-    ),
-    max_size=60,
-)
+def funded(amount_nano: int = 100, *, low: bool = False) -> Rig:
+    """A rig whose leases carry this much."""
+    rig = Rig()
+    rig.call("first", amount_nano)
+    rig.grant(amount_nano, amount_nano, low=low)
+    assert rig.said.pop("first") is None
+    if not low:
+        rig.funds.settle(rig.chain, amount_nano, 0)
+        assert rig.free == [amount_nano, amount_nano]
+    return rig
 
 
-def _do(world: World, what: str, first: int, second: int) -> None:
-    held = [call for call in world.calls if call.state == "held"]
-    waiting = [call for call in world.calls if call.state == "waiting"]
-    if what == "call":
-        world.call(first, second)
-    elif what == "settle" and held:
-        call = held[first % len(held)]
-        world.settle(call, call.amount * second // 100)
-    elif what == "leave" and waiting:
-        call = waiting[first % len(waiting)]
-        call.state = "left"
-        assert call.leave is not None
-        call.leave()
-    elif what == "answer":
-        world.answer()
-    elif what == "record":
-        world.record()
-    elif what == "tick":
-        world.funds.tick()
-    elif what == "reconnect":
-        before = list(world.sent)
-        world.funds.reconnected()
-        if before and before[-1].number not in world.answers:
-            assert world.sent == [*before, before[-1]]
+def test_a_hold_takes_from_every_budget_of_the_chain_or_from_none() -> None:
+    rig = funded(100)
+    rig.chain[1].free_nano = 50
+
+    assert not rig.funds.hold(rig.chain, 51)
+    assert rig.free == [100, 50]
+    assert rig.funds.hold(rig.chain, 50)
+    assert rig.free == [50, 0]
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    cap=st.integers(0, 3_000),
-    limit=st.integers(0, 3_000),
-    other=st.integers(0, 3_000),
-    steps=_steps,
-)
-def test_not_a_nano_is_lost_or_made_whatever_happens_in_whatever_order(
-    cap: int, limit: int, other: int, steps: list[tuple[str, int, int]]
-) -> None:
-    world = World(cap, limit, other)
-
-    for step in steps:
-        _do(world, *step)
-        world.check()
-
-    # Then everything ends, and all of it is back.
-    for _ in range(WAIT_SECONDS + 1):
-        world.rest()
-        world.funds.tick()
-    assert not [call for call in world.calls if call.state == "waiting"]
-    for call in world.calls:
-        if call.state == "held":
-            world.settle(call, call.amount // 2)
-    world.funds.close()
-    world.rest()
-    world.check()
-    assert not any(world.bank.leased.values())
+def test_a_free_call_needs_nothing() -> None:
+    assert Rig().funds.hold(Rig().chain, 0)
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    cap=st.integers(0, 3_000),
-    limit=st.integers(0, 3_000),
-    steps=_steps,
-    amount=st.integers(1, 3_000),
-    chain=st.integers(0, 1),
-)
-def test_at_rest_a_call_is_refused_if_and_only_if_a_budget_does_not_cover_it(
-    cap: int, limit: int, steps: list[tuple[str, int, int]], amount: int, chain: int
-) -> None:
-    world = World(cap, limit)
-    for step in steps:
-        _do(world, *step)
-    for _ in range(WAIT_SECONDS + 1):
-        world.rest()
-        world.funds.tick()
-    for call in world.calls:
-        if call.state == "held":
-            world.settle(call, call.amount // 3)
-    for _ in range(IDLE_SECONDS + 1):
-        world.rest()
-        world.funds.tick()
-    world.rest()
+def test_a_settle_gives_back_what_was_not_used() -> None:
+    rig = funded(100)
+    assert rig.funds.hold(rig.chain, 80)
 
-    call = world.call(amount, chain)
-    world.rest()
+    rig.funds.settle(rig.chain, 80, 30)
 
-    covered = all(
-        world.bank.cap[budget] - world.bank.spent.get(budget, 0) >= amount
-        for budget, _ in CHAINS[chain]
-    )
-    assert (call.state == "held") == covered, call
-    if not covered:
-        assert call.denied is not None
-        assert call.denied.why is Shortage.FUNDS
-        assert call.denied.available_nano < amount
+    assert rig.free == [70, 70]
 
 
-@settings(max_examples=200, deadline=None)
-@given(amounts=st.lists(st.integers(1, 500), min_size=2, max_size=12), cap=st.integers(500, 5_000))
-def test_calls_of_one_chain_are_served_in_the_order_they_came(
-    amounts: list[int], cap: int
-) -> None:
-    world = World(cap)
+def test_a_charge_above_the_hold_uses_up_the_hold_and_no_more() -> None:
+    rig = funded(100)
+    assert rig.funds.hold(rig.chain, 80)
 
-    calls = [world.call(amount) for amount in amounts]
-    world.rest()
+    rig.funds.settle(rig.chain, 80, 500)
 
-    order = [calls.index(call) for call in world.admitted]
-    assert order == sorted(order)
+    assert rig.free == [20, 20]
+
+
+def test_one_budget_is_one_lease_in_all_chains() -> None:
+    rig = Rig()
+
+    sibling = rig.funds.chain((WALLET, SIBLING))
+
+    assert sibling[0] is rig.chain[0]
+    assert sibling[1] is not rig.chain[1]
+    assert rig.funds.chain((("wallet:1", 1),))[0] is not rig.chain[0], "another window"
+
+
+def test_only_what_is_missing_is_asked_for() -> None:
+    rig = funded(100)
+    rig.chain[0].free_nano = 500
+
+    rig.call("a", 130)
+
+    assert rig.asked == [[("token:1", 30, 30)]]
+
+
+def test_calls_that_come_while_one_asks_wait_for_the_next_question() -> None:
+    rig = Rig()
+    rig.call("a", 10)
+    rig.call("b", 20)
+    rig.call("c", 30)
+    assert len(rig.sent) == 1
+    assert rig.asked == [[("wallet:1", 10, 10), ("token:1", 10, 10)]]
+
+    rig.grant(10, 10)
+
+    assert rig.said == {"a": None}
+    assert len(rig.sent) == 2
+    assert rig.asked == [[("wallet:1", 20, 50), ("token:1", 20, 50)]]
+
+
+def test_one_question_carries_all_chains_that_wait() -> None:
+    rig = Rig()
+    sibling = rig.funds.chain((WALLET, SIBLING))
+    rig.call("a", 10)
+    rig.call("b", 10)
+    rig.call("c", 7, sibling)
+    rig.grant(10, 10)
+
+    assert rig.asked == [
+        [("wallet:1", 10, 10), ("token:1", 10, 10)],
+        [("wallet:1", 7, 7), ("token:2", 7, 7)],
+    ]
 
 
 def test_a_small_call_does_not_overtake_a_large_one_that_waits() -> None:
-    world = World(cap=100_000)
-    world.settle(_held(world, 10), 10)
-    large = world.call(50_000)
+    rig = funded(100)
+    rig.call("large", 500)
 
-    small = world.call(1)
+    rig.call("small", 1)
 
-    assert (large.state, small.state) == ("waiting", "waiting")
-    world.rest()
-    assert world.admitted[-2:] == [large, small]
-
-
-def _held(world: World, amount: int, chain: int = 0) -> Call:
-    call = world.call(amount, chain)
-    world.rest()
-    assert call.state == "held", call
-    return call
+    assert rig.said == {}
+    rig.grant(400, 400)
+    assert list(rig.said) == ["large"]
+    rig.grant(1, 1)
+    assert list(rig.said) == ["large", "small"]
 
 
-def test_a_rich_budget_is_asked_once_for_many_calls() -> None:
-    world = World(cap=1_000_000)
+def test_a_no_refuses_whom_all_there_is_would_not_cover() -> None:
+    rig = Rig()
+    rig.call("a", 10)
+    rig.call("b", 4)
 
-    for _ in range(100):
-        world.settle(_held(world, 10), 10)
+    rig.grant(0, 0, free=6)
 
-    assert len(world.sent) == 1
+    assert rig.said == {"a": Denied(Shortage.FUNDS, "wallet:1", 6)}
+    assert rig.asked == [[("wallet:1", 4, 4), ("token:1", 4, 4)]]
 
 
-def test_one_frame_asks_for_all_who_wait() -> None:
-    world = World(cap=100)
-    first = world.call(30)
+def test_the_narrowest_budget_is_named() -> None:
+    rig = Rig()
+    rig.call("a", 10)
 
-    second, third = world.call(30, 1), world.call(30)
+    rig.funds.granted(Granted(1, ((Grant(0, 50, False), Grant(0, 3, False)),)))
 
-    assert len(world.sent) == 1  # one question at a time
-    world.answer()
-    assert first.state == "held"
-    assert len(world.sent) == 2
-    assert [need.want_nano for needs in world.sent[1].chains for need in needs]
-    world.rest()
-    assert (second.state, third.state) == ("held", "held")
+    assert rig.said == {"a": Denied(Shortage.FUNDS, "token:1", 3)}
+
+
+def test_a_budget_that_was_not_asked_for_is_not_taken_to_be_empty() -> None:
+    rig = funded(100)
+    wallet_only = rig.funds.chain((WALLET,))
+    rig.chain[1].free_nano = 0
+    rig.call("large", 40)
+    rig.call("small", 20)
+    assert rig.asked == [[("token:1", 40, 40)]], "the wallet had enough for the first"
+    assert rig.funds.hold(wallet_only, 90)
+
+    rig.grant(0, free=30)
+
+    assert rig.said == {"large": Denied(Shortage.FUNDS, "token:1", 30)}
+    assert rig.asked == [[("wallet:1", 10, 10), ("token:1", 20, 20)]]
+
+
+def test_a_call_whose_money_others_take_is_refused_in_the_end() -> None:
+    rig = Rig()
+    rig.call("a", 10)
+
+    for _ in range(3):
+        assert rig.said == {}
+        rig.grant(0, 0, free=10)
+
+    assert rig.said == {"a": Denied(Shortage.FUNDS, "wallet:1", 10)}
+
+
+def test_a_refused_call_may_come_again_for_less_at_once() -> None:
+    rig = Rig()
+
+    def cheaper(denied: Denied | None) -> None:
+        assert denied is not None
+        rig.call("cheaper", denied.available_nano)
+
+    rig.funds.wait(rig.chain, 10, cheaper)
+    rig.grant(0, 0, free=6)
+    rig.grant(6, 6)
+
+    assert rig.said == {"cheaper": None}
+
+
+def test_a_call_whose_client_left_takes_nothing_and_is_not_answered() -> None:
+    rig = Rig()
+    said: list[Denied | None] = []
+    leave = rig.funds.wait(rig.chain, 10, said.append)
+    rig.call("b", 10)
+
+    leave()
+    rig.grant(10, 10)
+
+    assert said == []
+    assert rig.said == {"b": None}
+    assert rig.free == [0, 0]
+
+
+# --- low-balance mode -----------------------------------------------------------------------------
 
 
 def test_in_low_mode_what_a_settle_leaves_goes_straight_back() -> None:
-    world = World(cap=100)
+    rig = funded(100, low=True)
 
-    world.settle(_held(world, 100), 40)
+    rig.funds.settle(rig.chain, 100, 30)
 
-    assert world.returned == {"wallet:1": 60}
-    world.record()
-    assert world.bank.free("wallet:1") == 60
-
-
-def test_in_low_mode_what_nobody_came_for_goes_straight_back() -> None:
-    world = World(cap=100)
-    call = world.call(100)
-    call.state = "left"
-    assert call.leave is not None
-    call.leave()
-
-    world.rest()
-
-    assert world.bank.free("wallet:1") == 100
+    assert rig.free == [0, 0]
+    assert rig.returned == [Returned("wallet:1", 0, 70), Returned("token:1", 0, 70)]
 
 
-def test_a_call_right_after_another_finds_what_that_one_left() -> None:
-    # Its question must not overtake the money on its way back.
-    world = World(cap=100)
-    world.settle(_held(world, 100), 10)
+def test_a_lease_that_is_funded_again_keeps_its_rest() -> None:
+    rig = funded(100, low=True)
+    rig.call("b", 50)
+    rig.grant(500, 500)
 
-    second = world.call(90)
-    world.answer()
-    world.rest()
+    rig.funds.settle(rig.chain, 100, 30)
 
-    assert second.state == "held"
-
-
-def test_a_lease_that_is_idle_goes_back() -> None:
-    world = World(cap=100_000)
-    world.settle(_held(world, 10), 10)
-    assert world.leases()["wallet:1"].free_nano > 0
-
-    for _ in range(IDLE_SECONDS):
-        world.funds.tick()
-    world.record()
-
-    assert world.leases()["wallet:1"].free_nano == 0
-    assert world.bank.leased["wallet:1"] == 0
+    assert rig.free == [520, 520]
+    assert rig.returned == []
 
 
-def test_a_lease_in_use_stays() -> None:
-    world = World(cap=100_000)
-    for _ in range(3 * IDLE_SECONDS):
-        world.settle(_held(world, 10), 10)
-        world.funds.tick()
+def test_what_is_on_its_way_back_is_waited_for_before_asking() -> None:
+    rig = funded(100, low=True)
+    rig.funds.settle(rig.chain, 100, 30)
+    asked = len(rig.sent)
 
-    assert len(world.sent) == 1
-    assert world.returned == {}
+    rig.call("next", 70)
+    assert len(rig.sent) == asked, "the question would overtake the money"
+    rig.funds.recorded(1)
+    assert len(rig.sent) == asked
+    rig.funds.recorded(2)
 
-
-def test_a_refusal_says_what_a_smaller_hold_could_get() -> None:
-    world = World(cap=100, limit=70)
-
-    call = world.call(80, 1)
-    world.rest()
-
-    assert call.denied == Denied(Shortage.FUNDS, "token:1", 70)
-    smaller = world.call(70, 1)
-    world.rest()
-    assert smaller.state == "held"
+    assert len(rig.sent) == asked + 1
+    rig.grant(70, 70, low=True)
+    assert rig.said == {"next": None}
 
 
-def test_one_refusal_does_not_refuse_those_who_can_pay() -> None:
-    world = World(cap=100)
+def test_a_no_that_overtook_money_on_its_way_back_refuses_nobody() -> None:
+    rig = funded(100, low=True)
+    rig.call("next", 70)
+    asked = len(rig.sent)
+    rig.funds.settle(rig.chain, 100, 30)
 
-    large, small = world.call(200), world.call(50)
-    world.rest()
+    rig.grant(0, 0, free=0)
+    assert rig.said == {}
+    rig.funds.recorded(2)
+    assert len(rig.sent) == asked + 1
+    rig.grant(70, 70, low=True)
 
-    assert (large.state, small.state) == ("denied", "held")
-
-
-def test_a_chain_takes_from_all_its_budgets_or_from_none() -> None:
-    world = World(cap=1_000, limit=10)
-
-    call = world.call(50, 1)
-    world.rest()
-
-    assert call.state == "denied"
-    assert world.bank.free("wallet:1") == 1_000
+    assert rig.said == {"next": None}
 
 
-def test_silence_is_no_refusal() -> None:
-    world = World()
-    call = world.call(10)
+def test_an_old_no_repeated_after_the_money_is_back_refuses_nobody() -> None:
+    rig = funded(100, low=True)
+    rig.call("next", 70)
+    rig.funds.settle(rig.chain, 100, 30)
+    rig.funds.recorded(2)
+    rig.funds.reconnected()
 
-    for _ in range(WAIT_SECONDS):
-        assert call.state == "waiting"
-        world.funds.tick()
+    rig.grant(0, 0, free=0)
 
-    assert call.denied is not None
-    assert call.denied.why is Shortage.SILENCE
-    world.check()
-    # The answer that comes in the end is not lost.
-    world.rest()
-    world.check()
-    assert _held(world, 10)
+    assert rig.said == {}
+    rig.grant(70, 70, low=True)
+    assert rig.said == {"next": None}
 
 
-def test_a_reconnected_link_gets_the_same_question_and_a_repeated_answer_counts_once() -> None:
-    world = World()
-    call = world.call(10)
+def test_a_no_is_a_no_once_everything_is_back() -> None:
+    rig = funded(100, low=True)
+    rig.funds.settle(rig.chain, 100, 30)
+    rig.call("next", 71)
+    rig.funds.recorded(2)
 
-    world.funds.reconnected()
+    rig.grant(0, 0, free=70)
 
-    assert world.sent == [world.sent[0]] * 2
-    world.rest()
-    assert call.state == "held"
-    free = world.leases()["wallet:1"].free_nano
-    world.funds.granted(world.answers[1])
-    assert world.leases()["wallet:1"].free_nano == free
+    assert rig.said == {"next": Denied(Shortage.FUNDS, "wallet:1", 70)}
 
 
-def test_who_left_the_queue_is_told_nothing_and_holds_nothing() -> None:
-    world = World()
-    call = world.call(10)
-    assert call.leave is not None
-    call.leave()
-    call.state = "left"
+def test_in_low_mode_what_nobody_takes_goes_back() -> None:
+    rig = Rig()
+    leave = rig.funds.wait(rig.chain, 10, lambda _: None)
+    leave()
 
-    world.rest()
+    rig.grant(10, 10, low=True)
 
-    assert world.admitted == []
-    world.check()
+    assert rig.free == [0, 0]
+    assert [item.amount_nano for item in rig.returned] == [10, 10]
 
 
-def test_a_charge_above_the_hold_uses_it_up() -> None:
-    world = World(cap=100_000)
-    call = _held(world, 10)
-
-    world.settle(call, 500)
-
-    world.check()
+# --- the link -------------------------------------------------------------------------------------
 
 
-def test_a_closing_worker_gives_back_what_is_free_and_then_what_settles() -> None:
-    world = World(cap=100_000)
-    call = _held(world, 10)
+def test_what_was_not_answered_is_asked_again_under_its_number() -> None:
+    rig = Rig()
+    rig.call("a", 10)
 
-    world.funds.close()
-    assert world.leases()["wallet:1"].free_nano == 0
-    world.settle(call, 4)
+    rig.funds.reconnected()
 
-    world.record()
-    assert world.bank.leased["wallet:1"] == 0
-    assert world.bank.spent["wallet:1"] == 4
+    assert rig.sent == [rig.sent[0]] * 2
+    rig.grant(10, 10)
+    rig.grant(10, 10)
+    assert rig.said == {"a": None}
+    assert rig.free == [0, 0], "the second answer to one question is no money"
 
 
-def test_a_lease_outlives_the_token_that_named_it_while_it_holds_money() -> None:
-    world = World(cap=100_000)
-    world.settle(_held(world, 10), 10)
-    free = world.leases()["wallet:1"].free_nano
-    world.calls.clear()
-    world.admitted.clear()
+def test_an_answer_to_another_question_is_none() -> None:
+    rig = Rig()
+    rig.call("a", 10)
 
-    chain: Any = world.funds.chain((WALLET,))
+    rig.funds.granted(Granted(99, ((Grant(10, 0, False), Grant(10, 0, False)),)))
 
-    assert chain[0].free_nano == free > 0
+    assert rig.said == {}
+    assert rig.free == [0, 0]
+
+
+def test_reconnecting_asks_nothing_when_nobody_waits() -> None:
+    rig = funded()
+    asked = len(rig.sent)
+
+    rig.funds.reconnected()
+
+    assert len(rig.sent) == asked
+
+
+def test_who_waits_too_long_is_told_that_nobody_answers() -> None:
+    rig = Rig()
+    rig.call("a", 10)
+    rig.seconds(1)
+    rig.call("b", 10)
+
+    rig.seconds(WAIT_SECONDS - 1)
+    assert rig.said == {"a": Denied(Shortage.SILENCE, "", 0)}
+    rig.seconds(1)
+    assert list(rig.said) == ["a", "b"]
+
+
+def test_money_that_comes_too_late_is_kept_and_goes_back_when_idle() -> None:
+    rig = Rig()
+    rig.call("a", 10)
+    rig.seconds(3 * IDLE_SECONDS)
+    chain = tuple((lease.budget, lease.window) for lease in rig.chain)
+    rig.chain = ()  # the token was forgotten meanwhile
+
+    rig.grant(10, 10)
+    rig.seconds(IDLE_SECONDS)
+
+    assert [(item.budget, item.window) for item in rig.returned] == list(chain)
+    assert {item.amount_nano for item in rig.returned} == {10}
+
+
+# --- idle and closing -----------------------------------------------------------------------------
+
+
+def test_an_idle_lease_goes_back_and_a_busy_one_stays() -> None:
+    rig = funded(100)
+    rig.seconds(IDLE_SECONDS - 1)
+    assert rig.funds.hold(rig.chain, 1)
+    rig.funds.settle(rig.chain, 1, 1)
+
+    rig.seconds(IDLE_SECONDS - 1)
+    assert rig.returned == []
+    rig.seconds(1)
+
+    assert rig.returned == [Returned("wallet:1", 0, 99), Returned("token:1", 0, 99)]
+    assert rig.free == [0, 0]
+    rig.seconds(2)
+    assert not rig.funds._active, "nothing is kept of leases without money"
+
+
+def test_what_a_long_call_leaves_goes_back_too() -> None:
+    rig = funded(100)
+    assert rig.funds.hold(rig.chain, 100)
+    rig.seconds(3 * IDLE_SECONDS)
+
+    rig.funds.settle(rig.chain, 100, 40)
+    rig.seconds(1)
+
+    assert [item.amount_nano for item in rig.returned] == [60, 60]
+
+
+def test_closing_gives_everything_back_now_and_the_rest_as_it_settles() -> None:
+    rig = funded(100)
+    assert rig.funds.hold(rig.chain, 60)
+
+    rig.funds.close()
+    assert [item.amount_nano for item in rig.returned] == [40, 40]
+    rig.funds.settle(rig.chain, 60, 10)
+
+    assert [item.amount_nano for item in rig.returned] == [40, 40, 50, 50]
+
+
+# --- against a model ------------------------------------------------------------------------------
+
+
+@dataclass
+class Account:
+    """A budget in the books: what is not lent, and what this worker has of it."""
+
+    unleased_nano: int
+    leased_nano: int = 0
+
+
+@dataclass
+class Books:
+    """A naive ledger process: everything in order, the last reply kept."""
+
+    accounts: dict[str, Account]
+    slice_nano: int
+    last: Granted | None = None
+
+    def answer(self, asked: Acquire) -> Granted:
+        if self.last is None or self.last.number != asked.number:
+            self.last = Granted(asked.number, tuple(self._lend(chain) for chain in asked.chains))
+        return self.last
+
+    def _lend(self, chain: tuple) -> tuple[Grant, ...]:
+        free = [self.accounts[need.budget].unleased_nano for need in chain]
+        if any(there < need.least_nano for there, need in zip(free, chain, strict=True)):
+            return tuple(Grant(0, there, True) for there in free)
+        grants = []
+        for there, need in zip(free, chain, strict=True):
+            low = there < 8 * need.least_nano
+            most = min(there, max(need.want_nano, self.slice_nano))
+            amount = need.least_nano if low else max(need.least_nano, most)
+            self.accounts[need.budget].unleased_nano -= amount
+            self.accounts[need.budget].leased_nano += amount
+            grants.append(Grant(amount, there, low))
+        return tuple(grants)
+
+    def book(self, entry: Returned | tuple[str, int, int]) -> None:
+        """What goes back, or (budget, charge, hold)."""
+        if isinstance(entry, Returned):
+            account = self.accounts[entry.budget]
+            account.unleased_nano += entry.amount_nano
+            account.leased_nano -= entry.amount_nano
+        else:
+            budget, charge_nano, hold_nano = entry
+            self.accounts[budget].leased_nano -= min(charge_nano, hold_nano)
+        assert all(account.leased_nano >= 0 for account in self.accounts.values())
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A call in the queue."""
+
+    chain: Chain
+    amount_nano: int
+    noes: int = 0
+    said: list[Denied | None] = field(default_factory=list)
+    left: bool = False
+
+
+class Money(RuleBasedStateMachine):
+    """One worker's funds, a ledger process that knows only what reached it, and a link between
+    them that keeps the order and sometimes loses everything on it."""
+
+    @initialize(
+        balances=st.lists(st.integers(0, 400), min_size=3, max_size=3),
+        slice_nano=st.sampled_from([1, 50, 1_000]),
+    )
+    def begin(self, balances: list[int], slice_nano: int) -> None:
+        names = ["wallet:1", "token:1", "token:2"]
+        self.books = Books(
+            {name: Account(nano) for name, nano in zip(names, balances, strict=True)}, slice_nano
+        )
+        self.worth = dict(zip(names, balances, strict=True))
+        self.funds = Funds(self._send, self._give_back)
+        self.chains = [
+            self.funds.chain((name, 0) for name in chain)
+            for chain in (names[:1], names[:2], [names[0], names[2]])
+        ]
+        self.up = True
+        self.closed = False
+        self.to_books: deque[Acquire | int] = deque()  # questions, or: shipped up to here
+        self.to_worker: deque[Granted | int] = deque()  # answers, or: recorded up to here
+        self.journal: list[Returned | tuple[str, int, int]] = []
+        self.recorded = 0
+        self.held: list[tuple[Chain, int]] = []
+        self.waiting: list[Waiting] = []
+        self.granted: dict[str, int] = defaultdict(int)
+        self.settled: dict[str, int] = defaultdict(int)
+        self.returned: dict[str, int] = defaultdict(int)
+
+    # --- the worker ---------------------------------------------------------------------------
+
+    def _send(self, asked: Acquire) -> None:
+        if self.up:
+            self.to_books.append(asked)
+
+    def _give_back(self, returned: Returned) -> int:
+        assert returned.amount_nano > 0
+        self.returned[returned.budget] += returned.amount_nano
+        self.journal.append(returned)
+        return len(self.journal)
+
+    @precondition(lambda self: not self.closed)
+    @rule(which=st.integers(0, 2), amount_nano=st.integers(0, 120))
+    def call(self, which: int, amount_nano: int) -> None:
+        chain = self.chains[which]
+        queued = [w for w in self.waiting if w.chain == chain and not w.left]
+        if self.funds.hold(chain, amount_nano):
+            assert not queued, "it overtook a call that waits"
+            self.held.append((chain, amount_nano))
+            return
+        waiting = Waiting(chain, amount_nano)
+        self.waiting.append(waiting)
+        leave = self.funds.wait(chain, amount_nano, lambda denied: self._said(waiting, denied))
+        waiting.leave = leave  # type: ignore[attr-defined]
+
+    def _said(self, waiting: Waiting, denied: Denied | None) -> None:
+        assert not waiting.left, "answered after it had left"
+        assert not waiting.said, "answered twice"
+        waiting.said.append(denied)
+        if denied is None:
+            for other in self.waiting:
+                if other is waiting:
+                    break
+                assert other.chain != waiting.chain or other.left, "it overtook a call that waits"
+            self.held.append((waiting.chain, waiting.amount_nano))
+        elif denied.why is Shortage.FUNDS:
+            covered = all(
+                self._within_reach(lease) >= waiting.amount_nano for lease in waiting.chain
+            )
+            assert not covered or waiting.noes >= 3, "refused although the money is there"
+        self.waiting.remove(waiting)
+
+    def _within_reach(self, lease: Lease) -> int:
+        """What the worker could get of this budget if it asked once more."""
+        on_its_way = sum(
+            entry.amount_nano
+            for entry in self.journal[self.recorded :]
+            if isinstance(entry, Returned) and entry.budget == lease.budget
+        )
+        return lease.free_nano + self.books.accounts[lease.budget].unleased_nano + on_its_way
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        chain, hold_nano = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+        charge_nano = data.draw(st.integers(0, hold_nano + 20) | st.just(0))
+        for lease in chain:
+            self.settled[lease.budget] += min(charge_nano, hold_nano)
+            self.journal.append((lease.budget, charge_nano, hold_nano))
+        self.funds.settle(chain, hold_nano, charge_nano)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        waiting = self.waiting[data.draw(st.integers(0, len(self.waiting) - 1))]
+        waiting.left = True
+        waiting.leave()  # type: ignore[attr-defined]
+
+    @rule(seconds=st.integers(1, IDLE_SECONDS))
+    def tick(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.funds.tick()
+
+    @precondition(lambda self: not self.closed)
+    @rule(really=st.integers(0, 9))
+    def close(self, really: int) -> None:
+        if not really:
+            self.closed = True
+            self.funds.close()
+
+    # --- the link and the books -----------------------------------------------------------------
+
+    @precondition(lambda self: self.up)
+    @rule()
+    def ship(self) -> None:
+        self.to_books.append(len(self.journal))
+
+    @precondition(lambda self: self.to_books)
+    @rule(count=st.integers(1, 5))
+    def hear(self, count: int) -> None:
+        """The ledger process takes what has arrived, in order."""
+        for _ in range(min(count, len(self.to_books))):
+            message = self.to_books.popleft()
+            if isinstance(message, Acquire):
+                self.to_worker.append(self.books.answer(message))
+            else:
+                while self.recorded < message:
+                    self.books.book(self.journal[self.recorded])
+                    self.recorded += 1
+                self.to_worker.append(self.recorded)
+
+    @precondition(lambda self: self.to_worker)
+    @rule(count=st.integers(1, 5))
+    def listen(self, count: int) -> None:
+        """The worker takes what was answered, in order."""
+        for _ in range(min(count, len(self.to_worker))):
+            message = self.to_worker.popleft()
+            if isinstance(message, Granted):
+                self._take(message)
+            else:
+                self.funds.recorded(message)
+
+    def _take(self, answer: Granted) -> None:
+        outstanding = self.funds._outstanding
+        if outstanding is not None and outstanding.number == answer.number:
+            for (chain, leases), grants in zip(self.funds._asked, answer.chains, strict=True):
+                for lease, grant in zip(leases, grants, strict=True):
+                    self.granted[lease.budget] += grant.amount_nano
+                if not all(grant.amount_nano for grant in grants):
+                    for waiting in self.waiting:
+                        waiting.noes += waiting.chain == chain
+        self.funds.granted(answer)
+
+    @precondition(lambda self: self.up)
+    @rule()
+    def lose_the_link(self) -> None:
+        self.up = False
+        self.to_books.clear()
+        self.to_worker.clear()
+
+    @precondition(lambda self: not self.up)
+    @rule()
+    def connect_again(self) -> None:
+        self.up = True
+        self.funds.recorded(self.recorded)
+        self.funds.reconnected()
+
+    # --- what is always true --------------------------------------------------------------------
+
+    @invariant()
+    def nothing_is_promised_twice(self) -> None:
+        for lease in {lease for chain in self.chains for lease in chain}:
+            name = lease.budget
+            held = sum(amount for chain, amount in self.held if lease in chain)
+            assert lease.free_nano >= 0
+            assert self.granted[name] == (
+                lease.free_nano + held + self.settled[name] + self.returned[name]
+            )
+
+    @invariant()
+    def the_books_never_lend_more_than_there_is(self) -> None:
+        for name, account in self.books.accounts.items():
+            booked = sum(
+                min(entry[1], entry[2])
+                for entry in self.journal[: self.recorded]
+                if not isinstance(entry, Returned) and entry[0] == name
+            )
+            assert account.unleased_nano >= 0
+            assert account.unleased_nano + account.leased_nano + booked == self.worth[name]
+
+    def teardown(self) -> None:
+        """Everybody goes home: all are answered, and all money is where it was or was spent."""
+        if not hasattr(self, "funds"):
+            return
+        if not self.up:
+            self.connect_again()
+        for _ in range(2 * IDLE_SECONDS):
+            while self.to_books or self.to_worker or self.recorded < len(self.journal):
+                self.ship()
+                self.hear(100)
+                self.listen(100)
+            while self.held:
+                chain, hold_nano = self.held.pop()
+                for lease in chain:
+                    self.journal.append((lease.budget, 0, hold_nano))
+                self.funds.settle(chain, hold_nano, 0)
+            self.funds.tick()
+        assert not [waiting for waiting in self.waiting if not waiting.left], "nobody told them"
+        assert not self.funds._waiting
+        for name, account in self.books.accounts.items():
+            assert account.leased_nano == 0, "lent for ever"
+            assert account.unleased_nano == self.worth[name] - self.settled[name]
+
+
+@pytest.mark.parametrize("steps", [12, 60])
+def test_money_is_conserved_and_everybody_is_answered_once(steps: int) -> None:
+    run_state_machine_as_test(
+        Money,
+        settings=settings(
+            max_examples=120 if steps < 20 else 60, stateful_step_count=steps, deadline=None
+        ),
+    )

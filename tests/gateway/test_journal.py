@@ -1,414 +1,509 @@
-"""The worker's journal on real files, and on a disk that fails when it is told to."""
+"""The journal on real files, and on a disk that fails when it is told to."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from aipool.books.journal import read
 from aipool.doors import records
-from aipool.doors.records import BadRecord, Progress, Record, Returned, Synced
+from aipool.doors.records import HEAD_BYTES, Progress, Record, Returned, Synced
 from aipool.gateway import journal as module
 from aipool.gateway.journal import Journal, RealDisk, claim_epoch
 
+GB = 1 << 30
 
-class Disk(RealDisk):
-    """The real one, until told otherwise. Counts what was done to which descriptor."""
+
+def entry(number: int, text: str = "") -> Returned:
+    return Returned(f"wallet:{text}", number, 1)
+
+
+class FaultyDisk(RealDisk):
+    """The real one, watched, that fails as long as it is told to."""
 
     def __init__(self) -> None:
-        self.write_error = 0
-        self.write_at_most: int | None = None
-        self.sync_error = 0
-        self.open_error = 0
-        self.truncate_error = 0
-        self.syncs: list[tuple[int, bool]] = []
-        self.opened: list[int] = []
-        self.hold_sync = threading.Event()
-        self.hold_sync.set()
+        self.writes: list[bytes] = []
+        self.synced: list[int] = []
+        self.sync_failed: list[int] = []
+        self.room: int | None = None
+        self.piece: int | None = None
+        self.opens = True
+        self.syncs = True
+        self.cuts = True
+        self.closed: list[int] = []
+        self.before_sync: Callable[[], None] = lambda: None
 
     def open(self, path: Path) -> int:
-        if self.open_error:
-            raise OSError(self.open_error, os.strerror(self.open_error))
-        self.opened.append(super().open(path))
-        return self.opened[-1]
+        if not self.opens:
+            raise OSError(errno.ENOSPC, "no room")
+        return super().open(path)
 
     def write(self, fd: int, data: bytes) -> int:  # type: ignore[override]
-        if self.write_error:
-            # What full disks do: some of it, and then no more.
-            if len(data) > 3 and self.write_at_most is None:
-                self.write_at_most = 0
-                return os.write(fd, data[:3])
-            raise OSError(self.write_error, os.strerror(self.write_error))
-        return os.write(fd, data)
+        if self.room is not None:
+            if not self.room:
+                raise OSError(errno.ENOSPC, "no room")
+            data = data[: self.room]
+            self.room -= len(data)
+        elif self.piece is not None:
+            data = data[: self.piece]
+        done = os.write(fd, data)
+        self.writes.append(data[:done])
+        return done
 
-    def truncate(self, fd: int, size: int) -> None:  # type: ignore[override]
-        if self.truncate_error:
-            raise OSError(self.truncate_error, os.strerror(self.truncate_error))
+    def truncate(self, fd: int, size: int) -> None:
+        if not self.cuts:
+            raise OSError(errno.EIO, "cannot cut")
         os.ftruncate(fd, size)
 
     def sync(self, fd: int) -> None:  # type: ignore[override]
-        assert self.hold_sync.wait(10)
-        failed = bool(self.sync_error)
-        self.syncs.append((fd, failed))
-        if failed:
-            raise OSError(self.sync_error, os.strerror(self.sync_error))
+        self.before_sync()
+        if not self.syncs:
+            self.sync_failed.append(fd)
+            raise OSError(errno.EIO, "bad disk")
+        self.synced.append(fd)
         os.fdatasync(fd)
 
+    def close(self, fd: int) -> None:
+        self.closed.append(fd)
+        os.close(fd)
 
-def run(
-    folder: Path,
-    scene: Callable[[Journal, Disk], Awaitable[None]],
-    *,
-    still_open: Callable[[], list[bytes]] = list,
-    bytes_max: int = 1 << 20,
-) -> Disk:
-    """Plays a scene with a journal in this folder, and closes it."""
-    disk = Disk()
 
-    async def play() -> None:
-        journal = Journal(
-            asyncio.get_running_loop(),
+class Rig:
+    """A journal in a folder, with a loop that turns when the test says so."""
+
+    def __init__(self, folder: Path, *, bytes_max: int = GB) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        self.loop = asyncio.new_event_loop()
+        self.disk = FaultyDisk()
+        self.open_calls: list[bytes] = []
+        self.told: list[str] = []
+        self.journal = Journal(
+            self.loop,
             folder,
-            still_open=still_open,
+            still_open=lambda: self.open_calls,
             bytes_max=bytes_max,
-            disk=disk,
+            disk=self.disk,
         )
-        try:
-            await scene(journal, disk)
-        finally:
-            disk.sync_error = disk.write_error = disk.open_error = 0
-            disk.hold_sync.set()
-            journal.close()
 
-    asyncio.run(play())
-    return disk
+    def admits(self) -> bool:
+        return self.journal.admitting
 
+    def turn(self) -> None:
+        """One turn of the loop."""
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
 
-def read(folder: Path) -> list[Record]:
-    """Everything in the folder, in order, each segment beginning where its name says."""
-    found: list[Record] = []
-    for path in sorted(folder.glob("*.seg")):
-        begin = int(path.stem, 16)
-        found += [record for _, record in records.read(path.read_bytes(), begin)]
-    return found
+    def until(self, claim: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 10
+        while not claim():
+            assert time.monotonic() < deadline
+            self.turn()
+            time.sleep(0.001)
 
+    def add(self, record: Record, name: str = "") -> int:
+        """Appends a record; `told` learns what became of it."""
+        return self.journal.append(
+            records.encode(record),
+            lambda: self.told.append(f"{name} written"),
+            lambda: self.told.append(f"{name} failed"),
+        )
 
-def numbers(found: list[Record]) -> list[int]:
-    return [record.amount_nano for record in found if isinstance(record, Returned)]
+    def read(self, high_water: int = 0) -> list[tuple[int, Record]]:
+        """What a reader finds, without what the journal wrote for itself."""
+        return [
+            (end, record)
+            for end, record in read(self.folder, high_water)
+            if not isinstance(record, Synced)
+        ]
 
+    @property
+    def segments(self) -> list[str]:
+        return sorted(path.name for path in self.folder.glob("*.seg"))
 
-def entry(number: int) -> bytes:
-    return records.encode(Returned("wallet:1", 0, number))
-
-
-async def until(claim: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not claim():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
-
-
-async def _turns(count: int = 3) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-def test_what_is_appended_is_read_back_in_order(tmp_path: Path) -> None:
-    async def scene(journal: Journal, disk: Disk) -> None:
-        for number in range(100):
-            journal.append(entry(number))
-            if number % 7 == 0:
-                await asyncio.sleep(0)
-
-    run(tmp_path, scene)
-
-    assert numbers(read(tmp_path)) == list(range(100))
+    def close(self) -> None:
+        if self.journal._syncer.is_alive():
+            self.journal.close()
+        for _, _, fd in self.journal._segments:
+            os.close(fd)
+        self.loop.close()
 
 
-def test_what_follows_happens_after_the_write_in_order_and_in_one_write_a_turn(
-    tmp_path: Path,
-) -> None:
-    async def scene(journal: Journal, disk: Disk) -> None:
-        seen: list[tuple[int, int]] = []
-
-        def then(number: int) -> Callable[[], None]:
-            return lambda: seen.append((number, len(numbers(read(tmp_path)))))
-
-        for number in range(3):
-            end = journal.append(entry(number), then(number))
-            assert end == journal.position
-        assert seen == []
-        await _turns()
-        assert seen == [(0, 3), (1, 3), (2, 3)]
-
-    run(tmp_path, scene)
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path / "epoch")
+    yield made
+    made.close()
 
 
-def test_a_record_appended_by_what_follows_is_written_too(tmp_path: Path) -> None:
-    async def scene(journal: Journal, disk: Disk) -> None:
-        journal.append(entry(1), lambda: journal.append(entry(2)) and None)
-        await _turns()
-        assert numbers(read(tmp_path)) == [1, 2]
-
-    run(tmp_path, scene)
+# --- writing --------------------------------------------------------------------------------------
 
 
-def test_one_failure_of_what_follows_does_not_take_the_others_with_it(tmp_path: Path) -> None:
-    async def scene(journal: Journal, disk: Disk) -> None:
-        seen: list[int] = []
-        told: list[object] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+def test_what_is_written_is_read_back_at_its_positions(rig: Rig) -> None:
+    wanted = [entry(n, "x" * n) for n in range(50)]
 
-        def breaks() -> None:
-            raise RuntimeError("a mistake in one call")
+    ends = []
+    for record in wanted:
+        ends.append(rig.add(record))
+        rig.turn()
 
-        journal.append(entry(1), breaks)
-        journal.append(entry(2), lambda: seen.append(2))
-        await _turns()
-        assert seen == [2]
-        assert told
-
-    run(tmp_path, scene)
+    assert rig.read() == list(zip(ends, wanted, strict=True))
+    assert rig.segments == ["0000000000000000.seg"]
 
 
-def test_after_a_sync_it_says_how_far_the_disk_has_it(tmp_path: Path) -> None:
-    async def scene(journal: Journal, disk: Disk) -> None:
-        end = journal.append(entry(1))
-        await until(lambda: disk.syncs)
-        await asyncio.sleep(0.05)
-        journal.append(entry(2))
-        await _turns()
-        marks = [record.position for record in read(tmp_path) if isinstance(record, Synced)]
-        assert marks == [end]
+def test_all_of_one_turn_go_out_in_one_write_and_then_what_follows_in_order(rig: Rig) -> None:
+    for name in "abc":
+        rig.add(entry(1), name)
+    rig.journal.append(records.encode(entry(2)))
+    assert rig.told == []
+    assert rig.disk.writes == []
 
-    run(tmp_path, scene)
+    rig.turn()
 
-
-def test_a_new_segment_begins_with_the_calls_still_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "SEGMENT_BYTES", 400)
-    open_call = records.encode(Progress("req_1", 5, 6, 1, 1))
-
-    async def scene(journal: Journal, disk: Disk) -> None:
-        for number in range(60):
-            journal.append(entry(number))
-            await asyncio.sleep(0)
-
-    run(tmp_path, scene, still_open=lambda: [open_call])
-
-    segments = sorted(tmp_path.glob("*.seg"))
-    assert len(segments) > 3
-    for path in segments[1:]:
-        begun = [record for _, record in records.read(path.read_bytes(), int(path.stem, 16))]
-        # The record that did not fit any more, then the open call once more.
-        assert Progress("req_1", 5, 6, 1, 1) in begun[:3]
-    assert numbers(read(tmp_path)) == list(range(60))
+    assert len(rig.disk.writes) == 1
+    assert rig.told == ["a written", "b written", "c written"]
+    assert len(rig.read()) == 4
 
 
-def test_segments_go_when_everything_in_them_is_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_follows_may_append_again(rig: Rig) -> None:
+    def again() -> None:
+        rig.add(entry(2), "second")
+
+    rig.journal.append(records.encode(entry(1)), again)
+
+    rig.turn()
+    rig.turn()
+
+    assert rig.told == ["second written"]
+    assert [record for _, record in rig.read()] == [entry(1), entry(2)]
+
+
+def test_a_write_that_takes_less_is_continued(rig: Rig) -> None:
+    rig.disk.piece = 3
+
+    end = rig.add(entry(1, "some text"), "a")
+    rig.turn()
+
+    assert rig.read() == [(end, entry(1, "some text"))]
+    assert rig.told == ["a written"]
+
+
+def test_an_f_record_says_how_far_the_disk_has_it(rig: Rig) -> None:
+    first = rig.add(entry(1))
+    rig.turn()
+    rig.until(lambda: rig.journal._synced >= first)
+
+    rig.add(entry(2))
+    rig.turn()
+
+    kinds = [record for _, record in read(rig.folder, 0)]
+    assert kinds == [entry(1), Synced(first), entry(2)]
+
+
+# --- segments -------------------------------------------------------------------------------------
+
+
+def test_a_new_segment_repeats_the_calls_that_are_open(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SEGMENT_BYTES", 200)
+    held, progress = Progress("req_1", 1, 0, 0, 0), Progress("req_1", 1, 64, 1, 1)
+    rig.open_calls = [records.encode(held), records.encode(progress)]
 
-    async def scene(journal: Journal, disk: Disk) -> None:
-        ends = []
-        for number in range(40):
-            ends.append(journal.append(entry(number)))
-            await asyncio.sleep(0)
-        before = len(list(tmp_path.glob("*.seg")))
-        journal.recorded(ends[20])
-        kept = numbers(read(tmp_path))
-        assert kept[-1] == 39
-        assert set(range(21, 40)) <= set(kept)
-        assert len(list(tmp_path.glob("*.seg"))) < before
-        journal.recorded(ends[39])
-        assert len(list(tmp_path.glob("*.seg"))) == 1
+    while len(rig.segments) == 1:
+        rig.add(entry(1, "x" * 20))
+        rig.turn()
 
-    run(tmp_path, scene)
+    begin = int(rig.segments[1].removesuffix(".seg"), 16)
+    newest = [record for _, record in rig.read(high_water=begin)]
+    assert newest == [entry(1, "x" * 20), held, progress]
+    positions = [end for end, _ in read(rig.folder, 0)]
+    assert positions == sorted(set(positions)), "without a hole, and each once"
+    assert positions[-1] == rig.journal.position
+
+
+def test_a_segment_goes_when_all_of_it_is_recorded_and_the_last_never(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 100)
+    while len(rig.segments) < 4:
+        rig.add(entry(1, "x" * 30))
+        rig.turn()
+    firsts = [int(name.removesuffix(".seg"), 16) for name in rig.segments]
+
+    rig.journal.recorded(firsts[1] - 1)
+    assert len(rig.segments) == 4
+    rig.journal.recorded(firsts[1])
+    assert len(rig.segments) == 3
+    rig.journal.recorded(rig.journal.position)
+    assert len(rig.segments) == 1
+
+    before = len(rig.disk.closed)
+    rig.add(entry(9))
+    rig.turn()
+    rig.until(lambda: len(rig.disk.closed) > before or len(rig.disk.closed) == 3)
+    assert [record for _, record in rig.read(firsts[3])][-1] == entry(9)
 
 
 def test_too_much_unrecorded_stops_admission_until_it_is_recorded(tmp_path: Path) -> None:
-    async def scene(journal: Journal, disk: Disk) -> None:
-        while journal.admitting:
-            end = journal.append(entry(1))
-            journal.tick()
-            assert journal.position < 2_000
-        journal.recorded(end)
-        assert journal.admitting
+    rig = Rig(tmp_path / "epoch", bytes_max=100)
+    try:
+        assert rig.admits()
+        while rig.journal.position < 100:
+            rig.add(entry(1))
+        rig.turn()
+        rig.journal.tick()
+        assert not rig.admits()
 
-    run(tmp_path, scene, bytes_max=1_000)
+        rig.journal.recorded(rig.journal.position)
+        assert rig.admits()
+    finally:
+        rig.close()
 
 
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
-def test_what_cannot_be_written_is_refused_until_it_can_be_again(
-    tmp_path: Path, error: int
+# --- a full disk ----------------------------------------------------------------------------------
+
+
+def test_on_a_full_disk_calls_are_told_and_admission_stops_until_there_is_room(rig: Rig) -> None:
+    rig.add(entry(1), "a")
+    rig.turn()
+    rig.disk.room = 5
+    rig.add(entry(2), "b")
+    went_on: list[str] = []
+    rig.journal.append(records.encode(entry(3)), lambda: went_on.append("settled"))
+
+    rig.turn()
+
+    assert rig.told == ["a written", "b failed"]
+    assert went_on == ["settled"], "a settlement goes on: it is shipped from memory"
+    assert not rig.admits()
+    size = sum(path.stat().st_size for path in rig.folder.glob("*.seg"))
+    assert [record for _, record in rig.read()] == [entry(1)]
+    assert size == rig.read()[0][0], "the torn tail was cut off"
+
+    rig.journal.tick()
+    rig.turn()
+    assert not rig.admits(), "still no room"
+    rig.disk.room = None
+    rig.journal.tick()
+    rig.turn()
+    assert rig.admits()
+
+    end = rig.add(entry(4), "d")
+    rig.turn()
+    assert rig.told[-1] == "d written"
+    assert rig.read()[-1] == (end, entry(4)), "a reader goes on beyond the hole"
+
+
+def test_calls_that_are_open_survive_a_full_disk(rig: Rig) -> None:
+    held = Progress("req_1", 1, 0, 0, 0)
+    rig.open_calls = [records.encode(held)]
+    rig.add(held)
+    rig.turn()
+    rig.disk.room = 0
+    rig.add(entry(2))
+    rig.turn()
+    rig.disk.room = None
+    rig.add(entry(3))
+    rig.turn()
+
+    begin = int(rig.segments[-1].removesuffix(".seg"), 16)
+    assert [record for _, record in rig.read(begin)] == [entry(3), held]
+
+
+def test_a_segment_that_cannot_be_begun_is_a_full_disk(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def scene(journal: Journal, disk: Disk) -> None:
-        said: list[str] = []
-        journal.append(entry(1), lambda: said.append("1 written"))
-        await _turns()
-        disk.write_error = error
-        journal.append(entry(2), lambda: said.append("2 written"), lambda: said.append("2 failed"))
-        journal.append(entry(3), lambda: said.append("3 goes on"))
-        await _turns()
-        assert said == ["1 written", "2 failed", "3 goes on"]
-        assert not journal.admitting
-        journal.tick()
-        await _turns()
-        assert not journal.admitting
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 10)
+    rig.add(entry(1), "a")
+    rig.turn()
+    rig.disk.opens = False
+    rig.add(entry(2), "b")
+    rig.turn()
+    assert (rig.told[-1], rig.admits()) == ("b failed", False)
 
-        disk.write_error = 0
-        journal.tick()
-        await _turns()
-        assert journal.admitting
-        journal.append(entry(4), lambda: said.append("4 written"))
-        await _turns()
-        assert said[-1] == "4 written"
-        # The torn tail was cut off: everything there reads back.
-        assert numbers(read(tmp_path)) == [1, 4]
+    rig.disk.opens = True
+    rig.journal.tick()
+    rig.turn()
+    rig.add(entry(3), "c")
+    rig.turn()
 
-    run(tmp_path, scene)
+    assert (rig.told[-1], rig.admits()) == ("c written", True)
+    assert [record for _, record in rig.read()] == [entry(1), entry(3)]
 
 
-def test_a_full_disk_that_cannot_take_a_new_segment_either_recovers(tmp_path: Path) -> None:
-    async def scene(journal: Journal, disk: Disk) -> None:
-        journal.append(entry(1))
-        await _turns()
-        disk.write_error = disk.open_error = errno.ENOSPC
-        for _ in range(3):
-            journal.append(entry(2))
-            journal.tick()
-            await _turns()
-        assert not journal.admitting
-        disk.write_error = disk.open_error = 0
-        journal.tick()
-        await _turns()
-        assert journal.admitting
-        journal.append(entry(3))
-        await _turns()
-        assert numbers(read(tmp_path)) == [1, 3]
-
-    run(tmp_path, scene)
-
-
-def test_a_tail_that_cannot_be_cut_stays_torn_and_the_next_segment_is_good(
-    tmp_path: Path,
+def test_a_tail_that_cannot_be_cut_either_does_not_hide_what_follows_from_the_next_segment(
+    rig: Rig,
 ) -> None:
-    async def scene(journal: Journal, disk: Disk) -> None:
-        journal.append(entry(1))
-        await _turns()
-        disk.write_error = disk.truncate_error = errno.EIO
-        journal.append(entry(2))
-        await _turns()
-        disk.write_error = 0
-        journal.append(entry(3))
-        await _turns()
+    rig.add(entry(1))
+    rig.turn()
+    rig.disk.room, rig.disk.cuts = HEAD_BYTES + 1, False
+    rig.add(entry(2), "b")
+    rig.turn()
+    rig.disk.room = None
+    rig.add(entry(3), "c")
+    rig.turn()
 
-    run(tmp_path, scene)
-
-    first, second = sorted(tmp_path.glob("*.seg"))
-    with pytest.raises(BadRecord):
-        list(records.read(first.read_bytes(), 0))
-    after = [record for _, record in records.read(second.read_bytes(), int(second.stem, 16))]
-    assert numbers(after) == [3]
+    assert rig.told == [" written", "b failed", "c written"]
+    begin = int(rig.segments[-1].removesuffix(".seg"), 16)
+    assert [record for _, record in rig.read(begin)] == [entry(3)]
 
 
-def test_a_failed_sync_is_never_tried_again_on_the_same_file(tmp_path: Path) -> None:
-    async def scene(journal: Journal, disk: Disk) -> None:
-        disk.sync_error = errno.EIO
-        journal.append(entry(1))
-        await until(lambda: not journal.admitting)
-        disk.sync_error = 0
-        journal.tick()
-        await until(lambda: journal.admitting)
-        journal.append(entry(2))
-        await asyncio.sleep(0.1)
-        assert numbers(read(tmp_path)) == [1, 2]
-
-    disk = run(tmp_path, scene)
-
-    bad = {fd for fd, failed in disk.syncs if failed}
-    assert len(bad) == 1
-    assert [failed for fd, failed in disk.syncs if fd in bad] == [True]
-
-
-def test_not_even_when_more_was_written_while_it_failed(tmp_path: Path) -> None:
-    async def scene(journal: Journal, disk: Disk) -> None:
-        disk.hold_sync.clear()
-        journal.append(entry(1))
-        await asyncio.sleep(0.05)  # the syncing thread is in its sync
-        journal.append(entry(2))  # this write comes before the news of the failure
-        disk.sync_error = errno.EIO
-        disk.hold_sync.set()
-        time.sleep(0.02)
-        disk.sync_error = 0
-        await until(lambda: not journal.admitting)
-        await asyncio.sleep(0.1)
-        journal.tick()
-        await until(lambda: journal.admitting)
-        marks = [record for record in read(tmp_path) if isinstance(record, Synced)]
-        assert all(mark.position == 0 for mark in marks[:1])
-
-    disk = run(tmp_path, scene)
-
-    bad = next(fd for fd, failed in disk.syncs if failed)
-    assert [failed for fd, failed in disk.syncs if fd == bad] == [True]
-
-
-def test_a_failing_sync_at_the_roll_of_a_segment_stops_admission_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=st.lists(st.tuples(st.integers(1, 3), st.none() | st.integers(0, 120)), max_size=20))
+def test_whatever_fails_what_was_called_written_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: list[tuple[int, int | None]],
 ) -> None:
-    monkeypatch.setattr(module, "SEGMENT_BYTES", 200)
-
-    async def scene(journal: Journal, disk: Disk) -> None:
-        for number in range(4):
-            journal.append(entry(number))
-            await asyncio.sleep(0)
-        disk.sync_error = errno.EIO
-        for number in range(4, 30):
-            journal.append(entry(number))
-            await asyncio.sleep(0)
-        await until(lambda: not journal.admitting)
-        disk.sync_error = 0
-        journal.tick()
-        await until(lambda: journal.admitting)
-
-    run(tmp_path, scene)
-
-    assert numbers(read(tmp_path)) == list(range(30))
-
-
-def test_closing_writes_and_syncs_what_is_left(tmp_path: Path) -> None:
-    async def scene(journal: Journal, disk: Disk) -> None:
-        for number in range(5):
-            journal.append(entry(number))
-
-    disk = run(tmp_path, scene)
-
-    assert numbers(read(tmp_path)) == list(range(5))
-    assert disk.syncs
-    assert not disk.syncs[-1][1]
+    rig = Rig(tmp_path_factory.mktemp("journal") / "epoch")
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 150)
+    numbers = iter(range(1_000))
+    ends: dict[int, int] = {}
+    try:
+        for count, room in steps:
+            rig.disk.room = room
+            for _ in range(count):
+                number = next(numbers)
+                ends[number] = rig.add(entry(number, "x" * 10), str(number))
+            rig.turn()
+        written = [int(told.split()[0]) for told in rig.told if told.endswith("written")]
+        found = rig.read()
+        assert len(rig.told) == len(ends)
+        assert [(ends[n], entry(n, "x" * 10)) for n in written] == found
+    finally:
+        rig.disk.room = None
+        rig.close()
 
 
-def test_an_epoch_is_locked_before_anybody_can_know_of_it(tmp_path: Path) -> None:
-    import fcntl
+# --- a disk that does not sync --------------------------------------------------------------------
 
-    folder, lock = claim_epoch(tmp_path, 0x1A)
 
-    assert folder.name == "000000000000001a"
-    other = os.open(folder / "lock", os.O_RDWR)
-    with pytest.raises(BlockingIOError):
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert not os.get_inheritable(lock)
-    with pytest.raises(FileExistsError):
-        claim_epoch(tmp_path, 0x1A)
-    os.close(lock)
-    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.close(other)
+def test_after_a_failed_sync_a_new_segment_must_be_synced_before_calls_are_admitted(
+    rig: Rig,
+) -> None:
+    rig.disk.syncs = False
+    rig.add(entry(1), "a")
+    rig.turn()
+    rig.until(lambda: not rig.admits())
+    (bad,) = set(rig.disk.sync_failed)
+    rig.disk.syncs = True
+
+    assert rig.told == ["a written"]
+    rig.journal.tick()
+    rig.turn()
+    rig.until(rig.admits)
+
+    assert len(rig.segments) == 2
+    assert bad not in rig.disk.synced
+    end = rig.add(entry(2))
+    rig.turn()
+    assert rig.read()[-1] == (end, entry(2))
+
+
+def test_a_descriptor_whose_sync_failed_is_never_synced_again(rig: Rig) -> None:
+    """Even if more was written to it while its sync was failing."""
+    writing = threading.Event()
+    failing = threading.Event()
+
+    def wait_for_a_write() -> None:
+        if not failing.is_set():
+            failing.set()
+            writing.wait(5)
+
+    rig.disk.syncs = False
+    rig.disk.before_sync = wait_for_a_write
+    rig.add(entry(1))
+    rig.turn()
+    assert failing.wait(5)
+    rig.add(entry(2))
+    rig.turn()
+    writing.set()
+    rig.until(lambda: bool(rig.disk.sync_failed))
+    rig.disk.syncs = True
+    (bad,) = rig.disk.sync_failed
+    rig.until(lambda: not rig.admits())
+    time.sleep(3 * module.SYNC_INTERVAL_SECONDS)
+    rig.turn()
+
+    assert bad not in rig.disk.synced
+    assert not rig.admits(), "nothing good has been heard of the disk yet"
+    assert not [r for _, r in read(rig.folder, 0) if isinstance(r, Synced)]
+
+    rig.journal.tick()
+    rig.turn()
+    rig.until(rig.admits)
+    assert bad not in rig.disk.synced
+
+
+def test_a_sync_that_fails_between_two_segments_is_not_tried_again_either(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 10)
+    end = rig.add(entry(1))
+    rig.turn()
+    rig.until(lambda: rig.journal._synced >= end)
+    first = rig.journal._segments[0][2]
+    synced_before = rig.disk.synced.count(first)
+    rig.disk.syncs = False
+
+    rig.add(entry(2), "b")
+    rig.turn()
+    assert rig.told[-1] == "b written", "the segment that follows is a new file"
+    assert not rig.admits()
+
+    rig.disk.syncs = True
+    for _ in range(3):
+        rig.journal.tick()
+        rig.turn()
+    rig.until(rig.admits)
+    assert rig.disk.synced.count(first) == synced_before
+    assert rig.disk.sync_failed.count(first) == 1
+    assert [record for _, record in rig.read()] == [entry(1), entry(2)]
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+def test_closing_writes_and_syncs_what_is_left(rig: Rig) -> None:
+    for number in range(3):
+        rig.add(entry(number), str(number))
+        rig.turn()
+        rig.until(lambda: bool(rig.disk.synced))
+    end = rig.add(entry(7), "last")
+    synced_bytes: list[int] = []
+    rig.disk.before_sync = lambda: synced_bytes.append(
+        sum(path.stat().st_size for path in rig.folder.glob("*.seg"))
+    )
+
+    rig.journal.close()
+
+    assert rig.told[-1] == "last written"
+    assert (end, entry(7)) in rig.read()
+    assert synced_bytes[-1] == rig.journal.position
+    assert not rig.journal._syncer.is_alive()
+
+
+def test_an_epoch_is_locked_before_anybody_knows_of_it(tmp_path: Path) -> None:
+    folder, lock = claim_epoch(tmp_path / "epochs", 0xABC)
+    try:
+        assert folder.name == "0000000000000abc"
+        assert folder.stat().st_mode & 0o077 == 0
+        with (folder / records.LOCK_NAME).open("rb") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(FileExistsError):
+            claim_epoch(tmp_path / "epochs", 0xABC)
+    finally:
+        os.close(lock)

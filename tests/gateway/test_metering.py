@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from aipool.dialects.chat import ChatChunk, chunk_usage, decode_chunk
 from aipool.dialects.estimate import estimate_request, estimate_text
 from aipool.doors.outcome import UsageSource
+from aipool.gateway.body import LARGE_BYTES
 from aipool.gateway.metering import (
     DRAIN_TOKENS,
-    INLINE_BODY_BYTES_MAX,
     PROGRESS_SECONDS,
     PROGRESS_SECONDS_LEAST,
     PROGRESS_TOKENS,
@@ -58,7 +58,7 @@ def meter(now: float = 0.0) -> Metered:
     return Metered(lambda: INPUT, now)
 
 
-# --- streams ----------------------------------------------------------------------------------
+# --- streams --------------------------------------------------------------------------------------
 
 
 def test_what_was_relayed_is_counted_however_it_was_cut() -> None:
@@ -182,7 +182,7 @@ def test_a_drain_has_an_end() -> None:
     assert metered.drained_enough
 
 
-# --- progress ----------------------------------------------------------------------------------
+# --- progress -------------------------------------------------------------------------------------
 
 
 def test_progress_is_due_after_enough_tokens_or_enough_time() -> None:
@@ -216,7 +216,7 @@ def test_a_kill_forgets_at_most_one_interval(steps: list[tuple[float, int]]) -> 
         assert grown < PROGRESS_TOKENS or since < PROGRESS_SECONDS_LEAST
 
 
-# --- whole answers -------------------------------------------------------------------------------
+# --- whole answers --------------------------------------------------------------------------------
 
 
 def answered(**fields: Any) -> tuple[Usage, UsageSource] | None:
@@ -276,7 +276,7 @@ def test_no_answer_makes_the_count_absurd(value: object) -> None:
         assert 0 <= usage.reasoning_tokens <= usage.output_tokens <= TOKENS_MAX
 
 
-# --- input -----------------------------------------------------------------------------------------
+# --- input ----------------------------------------------------------------------------------------
 
 
 def test_input_is_estimated_from_the_request_and_never_above_its_bound() -> None:
@@ -285,6 +285,6 @@ def test_input_is_estimated_from_the_request_and_never_above_its_bound() -> None
 
     assert estimate_input(raw, len(raw)) == estimate_request(body)
     assert estimate_input(raw, 5) == 5
-    assert estimate_input(b" " * INLINE_BODY_BYTES_MAX + raw, 4_000) == 1_000
+    assert estimate_input(b" " * LARGE_BYTES + raw, 4_000) == 1_000
     assert estimate_input(b'{"x":"\\ud800","messages":[]}', 1_000) <= 1_000
     assert estimate_input(b"[" * 100_000, 100) <= 100

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aipool.doors.frames import FetchToken, TokenAnswer
@@ -52,6 +52,7 @@ class Rig:
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200))
+@example(b"longer than a block" * 9, b"secret")
 def test_the_quick_digest_is_the_digest(pepper: bytes, secret: bytes) -> None:
     digester = Digester(pepper)
 
@@ -78,7 +79,7 @@ def test_a_token_is_asked_for_once_and_kept() -> None:
     kept = rig.tokens.get(DIGEST)
     assert rig.said == [(kept, True)] * 2
     assert kept is not None
-    assert kept.models == {"m"}
+    assert kept.models == frozenset({"m"})
     assert "10.1.2.3" in kept.addresses
     assert [lease.budget for lease in kept.chain] == ["wallet:3", "token:7"]
 

@@ -36,9 +36,7 @@ def demo_token(town: Platform) -> str:
 
 @pytest.fixture(scope="module")
 def client(town: Platform) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=f"{town.url}/v1", api_key=demo_token(town), max_retries=0
-    ) as made:
+    with openai.OpenAI(base_url=f"{town.url}/v1", api_key=demo_token(town), max_retries=0) as made:
         yield made
 
 
@@ -78,9 +76,7 @@ def test_a_stream(client: openai.OpenAI, model: str) -> None:
 
 
 def test_a_stream_that_did_not_ask_shows_no_usage(client: openai.OpenAI) -> None:
-    with client.chat.completions.create(
-        model="gpt-4o-mini", messages=HELLO, stream=True
-    ) as stream:
+    with client.chat.completions.create(model="gpt-4o-mini", messages=HELLO, stream=True) as stream:
         chunks = list(stream)
 
     assert all(chunk.choices and chunk.usage is None for chunk in chunks)
@@ -190,11 +186,11 @@ def test_errors_are_raised_as_their_classes(town: Platform, client: openai.OpenA
 
 def test_sdks_repeat_what_repeating_can_help_and_nothing_else(town: Platform) -> None:
     customer = town.customer()
-    with openai.OpenAI(
-        base_url=f"{town.url}/v1", api_key=customer.token, max_retries=2
-    ) as client:
-        with pytest.raises(openai.NotFoundError):
-            client.chat.completions.create(model="gpt-99", messages=HELLO)
+    with (
+        openai.OpenAI(base_url=f"{town.url}/v1", api_key=customer.token, max_retries=2) as client,
+        pytest.raises(openai.NotFoundError),
+    ):
+        client.chat.completions.create(model="gpt-99", messages=HELLO)
     town.newest(customer)
     assert len(town.rows(customer)) == 1
 
@@ -212,12 +208,14 @@ def test_a_stream_that_breaks_off_raises(town: Platform) -> None:
     customer = town.customer()
     with as_(town, customer.token) as client:
         said = ""
-        with pytest.raises(openai.APIError, match="broke off"):
-            with client.chat.completions.create(
+        with (
+            pytest.raises(openai.APIError, match="broke off"),
+            client.chat.completions.create(
                 model="m", messages=wish("x", {"cut_after": 5})["messages"], stream=True
-            ) as stream:
-                for chunk in stream:
-                    said += chunk.choices[0].delta.content or ""
+            ) as stream,
+        ):
+            for chunk in stream:
+                said += chunk.choices[0].delta.content or ""
 
     assert said == " word" * 4
 

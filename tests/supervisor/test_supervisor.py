@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,8 @@ import pytest
 from aipool.installation import owner_of
 from aipool.supervisor.address import claim_address
 from aipool.supervisor.child import Backoff, Timing
+from tests.waiting import PATIENCE_SECONDS, eventually
 
-PATIENCE_SECONDS = 20.0
 PLATFORM = Path(__file__).with_name("toy_platform.py")
 
 
@@ -100,13 +100,6 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
     platform = Platform(tmp_path)
     yield platform
     platform.close()
-
-
-def eventually(claim: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not claim():
-        assert time.monotonic() < deadline, claim
-        time.sleep(0.02)
 
 
 def is_running(pid: int) -> bool:
@@ -196,6 +189,7 @@ def test_a_child_that_cannot_start_ends_the_start_with_a_readable_line(
     assert not any(is_running(pid) for _, pid, _ in platform.events())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("order", "problem"),
     [("mute", "has not been heard of for 2.5 s"), ("starve", "is not ready after 4 s")],
@@ -256,6 +250,7 @@ def test_waiting_connections_survive_the_end_of_their_worker(platform: Platform)
             assert int(connection.recv(100)) == platform.pids("worker0")[1]
 
 
+@pytest.mark.slow
 def test_a_stuck_loop_is_ended_and_replaced(platform: Platform) -> None:
     platform.up()
     order = platform.order("stuck.worker1")
@@ -282,6 +277,7 @@ def test_a_worker_the_ledger_cannot_reach_is_replaced_and_nothing_else(platform:
     assert is_running(control)
 
 
+@pytest.mark.slow
 def test_a_stopped_supervisor_does_not_blame_its_children_when_it_wakes(
     platform: Platform,
 ) -> None:
@@ -297,6 +293,7 @@ def test_a_stopped_supervisor_does_not_blame_its_children_when_it_wakes(
     assert said == ""
 
 
+@pytest.mark.slow
 def test_a_child_that_keeps_dying_is_started_more_and_more_slowly(platform: Platform) -> None:
     platform.up()
     order = platform.order("die.worker0")

@@ -336,6 +336,24 @@ def answering(*answers: bytes) -> Callable[[Peer], Coroutine[Any, Any, None]]:
     return script
 
 
+class Flood:
+    """A script that streams far more than any buffer holds, and counts what it could write."""
+
+    BYTES = 400 * 65536
+
+    def __init__(self) -> None:
+        self.sent_bytes = 0
+
+    async def __call__(self, peer: Peer) -> None:
+        await peer.request()
+        await peer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while self.sent_bytes < self.BYTES:
+            await peer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+            self.sent_bytes += 65536
+        await peer.write(b"0\r\n\r\n")
+        await peer.reader.read()
+
+
 async def forever(peer: Peer) -> None:
     while True:
         await peer.request()

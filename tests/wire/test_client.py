@@ -14,6 +14,7 @@ from tests.wire.rig import (
     QUICK,
     Answer,
     App,
+    Flood,
     Peer,
     Upstream,
     answering,
@@ -229,17 +230,7 @@ def test_collected_answers_share_a_budget_and_wait_for_room() -> None:
 
 
 def test_a_paused_stream_stops_reading_and_its_idle_limit_rests() -> None:
-    sent = 0
-
-    async def script(peer: Peer) -> None:
-        nonlocal sent
-        await peer.request()
-        await peer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for _ in range(400):
-            await peer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
-            sent += 65536
-        await peer.write(b"0\r\n\r\n")
-        await peer.reader.read()
+    flood = Flood()
 
     async def test(client: HttpClient, origin: Origin, _: Upstream) -> None:
         answer = Answer(stream=True)
@@ -248,15 +239,15 @@ def test_a_paused_stream_stops_reading_and_its_idle_limit_rests() -> None:
         request.pause()
         await asyncio.sleep(0.8)
         had = sum(map(len, answer.chunks))
-        assert sent < 400 * 65536, "the upstream could send without a bound"
+        assert flood.sent_bytes < Flood.BYTES, "the upstream could send without a bound"
         assert answer.failure is None
         await asyncio.sleep(0.05)
         assert sum(map(len, answer.chunks)) == had
         request.resume()
         await answer.end()
-        assert sum(map(len, answer.chunks)) == 400 * 65536
+        assert sum(map(len, answer.chunks)) == Flood.BYTES
 
-    run(with_upstream(script, test))
+    run(with_upstream(flood, test))
 
 
 def test_a_cancelled_request_is_silent_and_its_connection_closed() -> None:

@@ -10,7 +10,7 @@ from tests.wire.rig import (
     Answer,
     App,
     Call,
-    Peer,
+    Flood,
     Upstream,
     connected,
     head,
@@ -84,21 +84,11 @@ def test_a_reader_that_takes_nothing_is_cut_and_one_that_takes_little_is_not() -
 
 def test_back_pressure_reaches_from_a_slow_client_to_the_upstream() -> None:
     """Server and client together, as a relay uses them."""
-    sent = 0
-
-    async def script(peer: Peer) -> None:
-        nonlocal sent
-        await peer.request()
-        await peer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for _ in range(500):
-            await peer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
-            sent += 65536
-        await peer.write(b"0\r\n\r\n")
-        await peer.reader.read()
+    flood = Flood()
 
     async def scenario() -> None:
         client = HttpClient(QUICK)
-        async with Upstream(script) as upstream:
+        async with Upstream(flood) as upstream:
             origin = Origin("127.0.0.1", upstream.port)
 
             class Relay(Answer):
@@ -125,13 +115,13 @@ def test_back_pressure_reaches_from_a_slow_client_to_the_upstream() -> None:
             async with serving(app) as (_, port):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4096)
                 writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                assert 0 < await quiet(lambda: sent) < 500 * 65536
+                assert 0 < await quiet(lambda: flood.sent_bytes) < Flood.BYTES
                 received = 0
                 while data := await reader.read(262144):
                     received += len(data)
                     tail = data
                 assert tail.endswith(b"0\r\n\r\n")
-                assert received > 500 * 65536
+                assert received > Flood.BYTES
                 writer.close()
         await client.close()
 

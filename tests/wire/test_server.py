@@ -151,7 +151,8 @@ def test_connections_of_one_address_are_bounded_but_not_those_of_loopback() -> N
                 for raw in (a, b, c):
                     await raw.send(GET)
                     await raw.receive_until(b"[]")
-            server._capped_as = lambda peer: "an address"  # Loopback as if it were another host.
+            # Loopback as if it were another host.
+            setattr(server, "_capped_as", lambda peer: "an address")  # noqa: B010
             async with connected(port) as a, connected(port) as b, connected(port) as c:
                 await a.send(GET)
                 await a.receive_until(b"[]")

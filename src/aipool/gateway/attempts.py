@@ -16,6 +16,7 @@ one, of the keys.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 from aipool.gateway.catalogue import Candidate
@@ -61,7 +62,7 @@ class Attempts:
 
     __slots__ = ("_candidates", "_next", "_tried", "bad_answers")
 
-    def __init__(self, candidates: tuple[Candidate, ...]) -> None:
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = candidates
         self._next = 0
         self._tried: set[int] | None = None

@@ -175,6 +175,11 @@ def _parse_unusual(raw: bytes) -> ChatBody | Refusal:
         return invalid("The body must be a JSON object.")
     if not isinstance(value.get("messages"), list):
         return invalid("`messages` must be an array.", "messages")
+    try:
+        # `with_usage` may have to write it again.
+        json.dumps(value.get("stream_options"), allow_nan=False)
+    except ValueError:
+        return invalid("`stream_options` holds a number that is none.", "stream_options")
     spans = _walk(raw, None)
     if isinstance(spans, Refusal):
         return spans
@@ -214,7 +219,8 @@ def _checked(raw: bytes, fields: dict[str, Any], spans: dict[str, Span]) -> Chat
             choices = value
         elif type(value) is not str:
             return invalid(f"`{name}` must be text.", name)
-    bound = len(raw) if raw.find(b'"data:') < 0 else _input_bound(raw)
+    # A data URL says `;base64,`; semicolons are rare, so looking for one is quick.
+    bound = len(raw) if raw.find(b";base64,") < 0 else _input_bound(raw)
     return ChatBody(raw, model, stream, usage_wanted, cap, choices, bound, spans)
 
 
@@ -350,7 +356,8 @@ def with_usage(body: ChatBody) -> bytes:
     try:
         inner = _members.decode(written)
     except msgspec.MsgspecError:  # lone surrogates
-        return json.dumps(json.loads(written) | {"include_usage": True}).encode()
+        kept_members = json.loads(written) | {"include_usage": True}
+        return json.dumps(kept_members, allow_nan=False).encode()
     kept = [
         b"%b:%b" % (msgspec.json.encode(key), bytes(value))
         for key, value in inner.items()

@@ -7,19 +7,35 @@ thousand models cost nothing until somebody calls them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, overload
 from urllib.parse import urlsplit
 
 import msgspec
 
-from aipool.doors.snapshot import GroupView, KeyView, ModelView, Snapshot, VendorView
+from aipool.doors.snapshot import GroupView, ModelView, RouteView, Snapshot, VendorView
 from aipool.rating.types import TokenPrice
 from aipool.vendors import VENDORS_BY_TYPE
 from aipool.vendors.base import OnDisconnect, Vendor, auth_headers, chat_url
 from aipool.wire.request import Origin
 
 SocketPath = Callable[[str], str]
+
+
+class KeyParts(NamedTuple):
+    """An upstream key with what all requests to it have in common.
+
+    head: the request's head up to the headers that differ from call to call.
+    """
+
+    vendor_id: int
+    vendor_name: str
+    id: int
+    name: str
+    secret: str
+    origin: Origin
+    head: bytes
+    traits: Vendor
 
 
 class Candidate(NamedTuple):
@@ -44,6 +60,73 @@ class Candidate(NamedTuple):
     cost: TokenPrice
 
 
+class Candidates(Sequence[Candidate]):
+    """The keys that may serve a model, in the order in which they are tried.
+
+    Only the first is at hand, since it serves nearly every call; the others are made when
+    they are asked for. So a thousand keys under two thousand models are no two million
+    objects.
+    """
+
+    __slots__ = ("_first", "_model", "_routes")
+
+    def __init__(
+        self, model: str, routes: Iterable[tuple[RouteView, tuple[KeyParts, ...]]]
+    ) -> None:
+        self._model = model
+        self._routes = tuple(routes)
+        self._first = self._made(0) if self._routes else None
+
+    def __len__(self) -> int:
+        return sum(len(keys) for _, keys in self._routes)
+
+    def __bool__(self) -> bool:
+        return self._first is not None
+
+    @property
+    def first(self) -> Candidate:
+        """The one that is tried first; there must be one."""
+        assert self._first is not None
+        return self._first
+
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Candidate, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Candidate | tuple[Candidate, ...]:
+        if isinstance(index, slice):
+            return tuple(self._made(one) for one in range(*index.indices(len(self))))
+        return self._made(index)
+
+    def _made(self, index: int) -> Candidate:
+        for route, keys in self._routes:
+            if 0 <= index < len(keys):
+                return _candidate(self._model, route, keys[index])
+            index -= len(keys)
+        raise IndexError(index)
+
+
+def _candidate(model: str, route: RouteView, key: KeyParts) -> Candidate:
+    upstream_model, traits = route.upstream_model, key.traits
+    return Candidate(
+        key.vendor_id,
+        key.id,
+        key.name,
+        key.vendor_name,
+        key.origin,
+        key.head,
+        key.secret,
+        upstream_model,
+        None if upstream_model == model else msgspec.json.encode(upstream_model),
+        traits.max_tokens_field,
+        traits.supports_stream_options,
+        traits.on_disconnect,
+        route.cost,
+    )
+
+
 class Offer(NamedTuple):
     """A model as one group is sold it.
 
@@ -57,7 +140,7 @@ class Offer(NamedTuple):
     input_nano: int
     context_tokens: int
     max_output_tokens: int
-    candidates: tuple[Candidate, ...]
+    candidates: Candidates
 
 
 class Catalogue:
@@ -77,6 +160,7 @@ class Catalogue:
         self._vendors = {vendor.id: vendor for vendor in snapshot.vendors}
         self._socket_path = socket_path
         self._offers: dict[tuple[int, str], Offer | None] = {}
+        self._keys: dict[int, tuple[KeyParts, ...]] = {}
 
     def offer(self, group_id: int, name: str) -> Offer | None:
         """What this group is sold under this name; None when the model is not sold to it."""
@@ -107,13 +191,12 @@ class Catalogue:
         model = self.models.get(name)
         if model is None or not self._is_allowed(group_id, name):
             return None
-        candidates = tuple(
-            self._candidate(vendor, key, route.upstream_model, route.cost, name)
+        routes = [
+            (route, parts)
             for route in model.routes
             if (not route.groups or group_id in route.groups)
-            and (vendor := self._vendors.get(route.vendor_id)) is not None
-            for key in vendor.keys
-        )
+            and (parts := self._parts(route.vendor_id))
+        ]
         price = model.price
         return Offer(
             name,
@@ -123,47 +206,41 @@ class Catalogue:
             max(price.input_nano, price.cached_input_nano),
             model.context_tokens,
             model.max_output_tokens,
-            candidates,
+            Candidates(name, routes),
         )
 
-    def _candidate(
-        self, vendor: VendorView, key: KeyView, upstream_model: str, cost: TokenPrice, name: str
-    ) -> Candidate:
+    def _parts(self, vendor_id: int) -> tuple[KeyParts, ...]:
+        """The keys of a vendor, made once however many models it serves."""
+        parts = self._keys.get(vendor_id)
+        if parts is None:
+            vendor = self._vendors.get(vendor_id)
+            parts = () if vendor is None else self._keys_of(vendor)
+            self._keys[vendor_id] = parts
+        return parts
+
+    def _keys_of(self, vendor: VendorView) -> tuple[KeyParts, ...]:
         traits = VENDORS_BY_TYPE[vendor.type]
-        return Candidate(
-            vendor.id,
-            key.id,
-            key.name,
-            vendor.name,
-            self._origin(vendor, traits, key),
-            _head(vendor.base_url, traits, key.secret),
-            key.secret,
-            upstream_model,
-            None if upstream_model == name else msgspec.json.encode(upstream_model),
-            traits.max_tokens_field,
-            traits.supports_stream_options,
-            traits.on_disconnect,
-            cost,
-        )
-
-    def _origin(self, vendor: VendorView, traits: Vendor, key: KeyView) -> Origin:
         url = urlsplit(vendor.base_url)
         tls = url.scheme == "https"
-        return Origin(
-            host=url.hostname or "",
-            port=url.port or (443 if tls else 80),
-            tls=tls,
-            unix_path=self._socket_path(traits.socket) if traits.socket else None,
-            proxy=key.proxy_url or None,
+        path = chat_url(vendor.base_url).encode()
+        host = url.netloc.rpartition("@")[2].encode()
+        return tuple(
+            KeyParts(
+                vendor.id,
+                vendor.name,
+                key.id,
+                key.name,
+                key.secret,
+                Origin(
+                    host=url.hostname or "",
+                    port=url.port or (443 if tls else 80),
+                    tls=tls,
+                    unix_path=self._socket_path(traits.socket) if traits.socket else None,
+                    proxy=key.proxy_url or None,
+                ),
+                b"POST %b HTTP/1.1\r\nHost: %b\r\n%bContent-Type: application/json\r\n"
+                b"Accept-Encoding: identity\r\n" % (path, host, auth_headers(traits, key.secret)),
+                traits,
+            )
+            for key in vendor.keys
         )
-
-
-def _head(base_url: str, traits: Vendor, secret: str) -> bytes:
-    return (
-        b"POST %b HTTP/1.1\r\nHost: %b\r\n%bContent-Type: application/json\r\n"
-        b"Accept-Encoding: identity\r\n"
-    ) % (
-        chat_url(base_url).encode(),
-        urlsplit(base_url).netloc.rpartition("@")[2].encode(),
-        auth_headers(traits, secret),
-    )

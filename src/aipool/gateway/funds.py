@@ -103,6 +103,7 @@ class Funds:
         # Chains that are not asked for before the books have what went back up to here.
         self._resting: dict[Chain, int] = {}
         self._recorded = 0
+        self._recorded_when_asked = 0
         self._outstanding: Acquire | None = None
         self._asked: list[tuple[Chain, tuple[Lease, ...]]] = []
         self._number = 0
@@ -248,18 +249,18 @@ class Funds:
             if needs:
                 self._number += 1
                 self._outstanding = Acquire(self._number, needs)
+                self._recorded_when_asked = self._recorded
                 self._send(self._outstanding)
                 return
             if self._resting.keys() >= self._waiting.keys():
                 return
 
-    def _rest(self, chain: Chain) -> bool:
-        """Do not ask before what went back is in the books. False: all of it is."""
+    def _rest(self, chain: Chain) -> int:
+        """Do not ask before what went back is in the books; where the last of it stands."""
         returned = max(lease.returned for lease in chain)
-        if returned <= self._recorded:
-            return False
-        self._resting.setdefault(chain, returned)
-        return True
+        if returned > self._recorded:
+            self._resting.setdefault(chain, returned)
+        return returned
 
     def _needs(self) -> tuple[tuple[Need, ...], ...]:
         """What the waiting chains lack, after admitting whom the leases can carry.
@@ -311,7 +312,7 @@ class Funds:
         """What an answer means for the calls of one chain.
 
         If the answer is no, those go that could not be had even with all there is, unless
-        some of it is still on its way back; the others ask again, but not for ever.
+        some of it was on its way back; the others ask again, but not for ever.
         """
         waiters = self._waiting.get(chain)
         if waiters is None:
@@ -319,16 +320,17 @@ class Funds:
         self._admit(chain, waiters)
         if not waiters or all(grant.amount_nano for grant in grants):
             return
-        room = {lease: lease.free_nano for lease in chain}
-        for lease, grant in zip(asked, grants, strict=True):
-            room[lease] += grant.free_nano
-        narrow = min(chain, key=lambda lease: room[lease])
-        available = room[narrow]
+        # Only of what was asked for is it known how much there is.
+        room = [
+            (lease.free_nano + grant.free_nano, lease.budget)
+            for lease, grant in zip(asked, grants, strict=True)
+        ]
+        available, narrow = min(room, key=lambda found: found[0])
         refused: list[_Waiter] = []
-        rests = self._rest(chain)
+        overtook = self._rest(chain) > self._recorded_when_asked
         for waiter in list(waiters):
             waiter.tries += 1
-            covered = rests or waiter.amount_nano <= available
+            covered = overtook or waiter.amount_nano <= available
             if not covered or waiter.tries >= _TRIES_MAX:
                 waiters.remove(waiter)
                 refused.append(waiter)
@@ -336,7 +338,7 @@ class Funds:
             del self._waiting[chain]
         for waiter in refused:
             if not waiter.left:
-                waiter.done(Denied(Shortage.FUNDS, narrow.budget, available))
+                waiter.done(Denied(Shortage.FUNDS, narrow, available))
 
     def _return_low(self, chain: Chain) -> None:
         for lease in chain:

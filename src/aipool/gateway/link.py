@@ -95,17 +95,14 @@ class Shipping:
         self._send(Ship(self._high_water, batch[-1][0], tuple(entry for _, entry in batch)))
 
     def recorded(self, high_water: int) -> None:
-        """Committed up to here: forget, and go on."""
+        """Committed up to here: forget, and go on. Also what a new connection begins with,
+        since a batch that was on its way may or may not have been recorded."""
         queue = self._queue
         while queue and queue[0][0] <= high_water:
             queue.popleft()
         self._high_water = high_water
         self._in_flight = False
         self.push()
-
-    def broken(self) -> None:
-        """The connection is gone; what was in flight may or may not be recorded."""
-        self._in_flight = False
 
 
 class Link(asyncio.Protocol):
@@ -166,15 +163,16 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Repair it."""
         was_up, self._welcomed, self._transport = self._welcomed, False, None
-        self.shipping.broken()
         if was_up:
             self._worker.link_down()
         if not self._closing:
-            self.start()
+            # Not at once: who accepts only to hang up must not keep both sides busy.
+            self._connecting = self._loop.create_task(self._connect(_RECONNECT_SECONDS))
 
     # --- inside -------------------------------------------------------------------------
 
-    async def _connect(self) -> None:
+    async def _connect(self, pause_seconds: float = 0.0) -> None:
+        await asyncio.sleep(pause_seconds)
         while not self._closing:
             try:
                 await self._loop.create_unix_connection(lambda: self, self._path)

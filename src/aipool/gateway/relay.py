@@ -77,7 +77,7 @@ class Relay:
 
     def start(self) -> None:
         """Try the first key."""
-        self._try(self.offer.candidates[0])
+        self._try(self.offer.candidates.first)
 
     def _try(self, candidate: Candidate) -> None:
         call = self.call

@@ -110,6 +110,8 @@ class Stream:
             self._held_bytes += sum(len(event) for event in out)
             if self._held_bytes > HELD_BYTES_MAX:
                 self._commit()
+        # An ending that comes between two pieces must not send these events again.
+        self._out = []
 
     def _event(self, event: bytes) -> bool:
         """Read one event, and put out what of it the client gets. False: the stream is over."""
@@ -181,7 +183,6 @@ class Stream:
         """The vendor closed the answer cleanly."""
         if self._over:
             return
-        self._out = []
         if self._meter.finish_seen:
             self._finish()
         else:
@@ -190,7 +191,6 @@ class Stream:
     def broke(self, reason: str) -> None:
         """The connection failed in the middle of a stream that had begun."""
         if not self._over:
-            self._out = []
             self._fail(reason)
 
     def _fail(self, reason: str) -> None:

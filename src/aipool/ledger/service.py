@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 
 from aipool.kit.db import Transaction
 from aipool.ledger import core, store
+from aipool.ledger.store import scan
 from aipool.ledger.types import (
     Answer,
     Budget,
@@ -168,12 +169,12 @@ def charges_by_call(
     connection: Connection, kind: TransferKind
 ) -> Iterator[tuple[str, str, int, int]]:
     """What calls moved, by rid: (rid, account debited, nano, at_ms). For the verifier."""
-    return store.stream_charges(connection, kind)
+    return scan.stream_charges(connection, kind)
 
 
 def used_by_tokens(connection: Connection) -> Iterator[tuple[str, int]]:
     """Every token's counted use by the name of its budget. For the verifier."""
-    return store.used_by_tokens(connection)
+    return scan.used_by_tokens(connection)
 
 
 # --- the books ------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 
 from aipool.kit.db import append_only_statements
 from aipool.ledger import store
+from aipool.ledger.store import scan
 from aipool.ledger.types import REVENUE, TransferKind, is_system_account, is_wallet
 
 
@@ -56,7 +57,7 @@ def differences(connection: Connection, totals: Totals) -> Iterator[Difference]:
 
 
 def _guards(connection: Connection) -> Iterator[Difference]:
-    there = store.triggers_on_transfers(connection)
+    there = scan.triggers_on_transfers(connection)
     for statement in append_only_statements("transfers"):
         if statement not in there:
             yield Difference("T-01", "transfers", statement, "no such trigger")
@@ -64,7 +65,7 @@ def _guards(connection: Connection) -> Iterator[Difference]:
 
 def _transfers(connection: Connection, totals: Totals) -> Iterator[Difference]:
     """The form of every transfer: which accounts a kind may join, and under which key."""
-    for seq, transfer in store.stream_transfers(connection):
+    for seq, transfer in scan.stream_transfers(connection):
         totals.transfers += 1
         sides = (transfer.debit, transfer.credit)
         wallets = sum(map(is_wallet, sides))
@@ -91,9 +92,9 @@ def _transfers(connection: Connection, totals: Totals) -> Iterator[Difference]:
 
 def _wallets(connection: Connection, totals: Totals) -> Iterator[Difference]:
     """Walks each wallet's transfers beside the wallets themselves, both by name."""
-    rows = store.stream_wallets(connection)
+    rows = scan.stream_wallets(connection)
     wallet = next(rows, None)
-    moves = store.stream_wallet_moves(connection)
+    moves = scan.stream_wallet_moves(connection)
     move = next(moves, None)
     while wallet is not None or move is not None:
         name = min(one.account for one in (wallet, move) if one is not None)
@@ -137,16 +138,16 @@ def _system_accounts(connection: Connection, totals: Totals) -> Iterator[Differe
 
 
 def _leases(connection: Connection) -> Iterator[Difference]:
-    for name, window, leased, lent in store.leased_otherwise(connection):
+    for name, window, leased, lent in scan.leased_otherwise(connection):
         where = f"leased of {name}" + (f" in window {window}" if window else "")
         yield Difference("L-03", where, str(lent), str(leased))
-    for epoch, name, remaining, state in store.leases_of_no_open_epoch(connection):
+    for epoch, name, remaining, state in scan.leases_of_no_open_epoch(connection):
         found = f"{remaining} of {name}"
         yield Difference("L-07", f"epoch {epoch:016x} ({state})", "no leases", found)
 
 
 def _budgets(connection: Connection) -> Iterator[Difference]:
-    for budget in store.stream_budgets(connection):
+    for budget in scan.stream_budgets(connection):
         over = budget.cap_nano is not None and (
             budget.used_nano + budget.leased_nano > budget.cap_nano
         )

@@ -193,7 +193,9 @@ class AnswerReader:
         self._connection.finish(request, b"" if self._content is None else bytes(self._content))
 
     def leave(self) -> None:
-        """The answer is over; its bytes go back to the budget."""
+        """The answer is over; its bytes go back to the budget. Called once."""
+        # The parser knows the methods of this reader; no collector is needed to free the two.
+        del self._parser
         self._waiting = False
         self._budget.leave(self)
         if self._charged_bytes:

@@ -1,9 +1,13 @@
-"""Every SQL statement of the ledger."""
+"""Every SQL statement of the ledger.
+
+Here is what decisions load and write, and what people look up; `scan` reads whole tables for those
+who derive the books again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -26,13 +30,12 @@ from aipool.ledger.types import (
     LeaseRow,
     StreamRow,
     Transfer,
-    TransferKind,
     Wallet,
     WalletChange,
     WalletRow,
 )
 
-_TRANSFER_COLUMNS = [transfers.c[name] for name in Transfer._fields]
+TRANSFER_COLUMNS = [transfers.c[name] for name in Transfer._fields]
 
 
 class BooksBroken(Exception):
@@ -108,7 +111,7 @@ def insert_transfers(connection: Connection, rows: Sequence[Transfer]) -> None:
 def transfer_by_key(connection: Connection, idem_key: str) -> BookedTransfer | None:
     """The transfer of this fact, if it is booked."""
     row = connection.execute(
-        sa.select(transfers.c.seq, *_TRANSFER_COLUMNS).where(transfers.c.idem_key == idem_key)
+        sa.select(transfers.c.seq, *TRANSFER_COLUMNS).where(transfers.c.idem_key == idem_key)
     ).first()
     return BookedTransfer(row[0], Transfer(*row[1:])) if row else None
 
@@ -128,7 +131,7 @@ def wallet_transfers(
 ) -> list[BookedTransfer]:
     """A wallet's newest transfers first, below `before_seq`."""
     statement = (
-        sa.select(transfers.c.seq, *_TRANSFER_COLUMNS)
+        sa.select(transfers.c.seq, *TRANSFER_COLUMNS)
         .where(sa.or_(transfers.c.debit == account, transfers.c.credit == account))
         .order_by(transfers.c.seq.desc())
         .limit(limit)
@@ -388,146 +391,3 @@ def _stream(row: Sequence[Any]) -> StreamRow:
     return StreamRow(
         epoch, worker, pid, high_water, last_request, bytes(last_reply), EpochState(state)
     )
-
-
-# --- reading everything, a few rows at a time -------------------------------------------------
-
-_STREAMED = {"yield_per": 1000}
-
-
-class WalletMove(NamedTuple):
-    """A transfer as one wallet sees it. amount_nano: what it adds, negative when it takes."""
-
-    account: str
-    seq: int
-    amount_nano: int
-    balance_after: int | None
-
-
-def triggers_on_transfers(connection: Connection) -> set[str]:
-    """The statements of the triggers on the transfers (SQLite)."""
-    rows = connection.exec_driver_sql(
-        "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'transfers'"
-    )
-    return {str(row[0]) for row in rows}
-
-
-def stream_transfers(connection: Connection) -> Iterator[BookedTransfer]:
-    """All transfers in the order they were booked."""
-    statement = sa.select(transfers.c.seq, *_TRANSFER_COLUMNS).order_by(transfers.c.seq)
-    for row in connection.execute(statement, execution_options=_STREAMED):
-        yield BookedTransfer(row[0], Transfer._make(row[1:]))
-
-
-def stream_wallets(connection: Connection) -> Iterator[WalletRow]:
-    """All wallets by name."""
-    statement = sa.select(
-        accounts.c.account, accounts.c.balance_nano, accounts.c.leased_nano, accounts.c.floor_nano
-    ).order_by(accounts.c.account)
-    for row in connection.execute(statement, execution_options=_STREAMED):
-        yield WalletRow._make(row)
-
-
-def stream_wallet_moves(connection: Connection) -> Iterator[WalletMove]:
-    """All movements of all wallets, by wallet and then by time."""
-    after = transfers.c.wallet_balance_after
-    taken, given = (
-        sa.select(side.label("account"), transfers.c.seq, amount.label("amount"), after).where(
-            side.like("wallet:%")
-        )
-        for side, amount in (
-            (transfers.c.debit, -transfers.c.amount_nano),
-            (transfers.c.credit, transfers.c.amount_nano),
-        )
-    )
-    statement = sa.union_all(taken, given).order_by("account", "seq")
-    for row in connection.execute(statement, execution_options=_STREAMED):
-        yield WalletMove._make(row)
-
-
-def stream_budgets(connection: Connection) -> Iterator[Budget]:
-    """All limits beside the wallets."""
-    table = budgets
-    statement = sa.select(
-        table.c.budget, table.c.cap_nano, table.c.used_nano, table.c.leased_nano, table.c.frozen
-    ).order_by(table.c.budget, table.c.window_no)
-    for row in connection.execute(statement, execution_options=_STREAMED):
-        yield Budget._make(row)
-
-
-def leased_otherwise(connection: Connection) -> Iterator[tuple[str, int, int, int]]:
-    """Wallets and limits whose leased column is not the sum of their leases, as (name,
-    window, column, sum); also leases of what does not exist, with a column of -1."""
-    lent = (
-        sa.select(
-            leases.c.budget, leases.c.window_no, sa.func.sum(leases.c.remaining_nano).label("lent")
-        )
-        .group_by(leases.c.budget, leases.c.window_no)
-        .subquery()
-    )
-    lenders = sa.union_all(
-        sa.select(
-            accounts.c.account.label("name"),
-            sa.literal(0).label("window_no"),
-            accounts.c.leased_nano.label("leased"),
-        ),
-        sa.select(budgets.c.budget, budgets.c.window_no, budgets.c.leased_nano),
-    ).subquery()
-    same = sa.and_(lenders.c.name == lent.c.budget, lenders.c.window_no == lent.c.window_no)
-    total = sa.func.coalesce(lent.c.lent, 0)
-    wrong = (
-        sa.select(lenders.c.name, lenders.c.window_no, lenders.c.leased, total)
-        .select_from(lenders.outerjoin(lent, same))
-        .where(lenders.c.leased != total)
-    )
-    unknown = (
-        sa.select(lent.c.budget, lent.c.window_no, sa.literal(-1), lent.c.lent)
-        .select_from(lent.outerjoin(lenders, same))
-        .where(lenders.c.name.is_(None))
-    )
-    for statement in (wrong, unknown):
-        for row in connection.execute(statement, execution_options=_STREAMED):
-            yield row[0], row[1], row[2], row[3]
-
-
-def leases_of_no_open_epoch(connection: Connection) -> Iterator[tuple[int, str, int, str]]:
-    """Leases of epochs that are closed or unknown, as (epoch, budget, nano, state)."""
-    statement = (
-        sa.select(
-            leases.c.epoch,
-            leases.c.budget,
-            leases.c.remaining_nano,
-            sa.func.coalesce(streams.c.state, "unknown"),
-        )
-        .select_from(leases.outerjoin(streams, leases.c.epoch == streams.c.epoch))
-        .where(sa.func.coalesce(streams.c.state, "closed") == EpochState.CLOSED.value)
-    )
-    for row in connection.execute(statement, execution_options=_STREAMED):
-        yield row[0], row[1], row[2], row[3]
-
-
-def stream_charges(
-    connection: Connection, kind: TransferKind
-) -> Iterator[tuple[str, str, int, int]]:
-    """The transfers of calls of one kind by rid, as (rid, account debited, nano, at_ms)."""
-    prefix = f"{kind.value}:"
-    key = transfers.c.idem_key
-    statement = (
-        sa.select(key, transfers.c.debit, transfers.c.amount_nano, transfers.c.at_ms)
-        # ";" follows ":", so this is the range of the prefix in the index.
-        .where(key >= prefix, key < f"{kind.value};")
-        .order_by(key)
-    )
-    for row in connection.execute(statement, execution_options=_STREAMED):
-        yield row[0].removeprefix(prefix), row[1], row[2], row[3]
-
-
-def used_by_tokens(connection: Connection) -> Iterator[tuple[str, int]]:
-    """Every token's counted use, as (budget, nano), by name."""
-    statement = (
-        sa.select(budgets.c.budget, budgets.c.used_nano)
-        .where(budgets.c.budget.like("token:%"), budgets.c.window_no == 0)
-        .order_by(budgets.c.budget)
-    )
-    for row in connection.execute(statement, execution_options=_STREAMED):
-        yield row[0], row[1]
