@@ -228,7 +228,7 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except PASSING as error:
-            log.error("upkeep_failed", work=work.__name__, reason=str(error))  # noqa: TRY400
+            log.warning("upkeep_put_off", work=work.__name__, reason=str(error))
         await asyncio.sleep(seconds)
 
 

@@ -8,6 +8,7 @@ for it, and readers elsewhere cannot be surprised by it.
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import structlog
@@ -17,25 +18,44 @@ from aipool.ledger import service as ledger
 
 log = structlog.get_logger()
 
-#: Above this the log is moved as far as readers let it; above the other it is waited for.
-LOG_BYTES = 4 * 1024 * 1024
+#: With this much to move the log is moved as far as readers let it; a file above the
+#: other is waited for and cut.
+LOG_BYTES = 8 * 1024 * 1024
 LOG_BYTES_MAX = 64 * 1024 * 1024
+
+# The index beside the log (SQLite's "WAL-mode file format", section 2): the page size, how
+# many pages the log holds, and how many of those are in the main file already.
+_PAGE_SIZE_AT, _PAGES_AT, _MOVED_AT = 14, 16, 96
 
 
 def log_bytes(database: Database) -> int:
-    """The size of the write-ahead log now."""
+    """What the write-ahead log holds that is not in the main file.
+
+    Not the file's size: a log that was moved is written again from its beginning, and the
+    file stays as long as it ever was.
+    """
     try:
-        return Path(f"{database.path}-wal").stat().st_size
+        with Path(f"{database.path}-shm").open("rb") as file:
+            index = file.read(_MOVED_AT + 4)
     except FileNotFoundError:
         return 0
+    if len(index) < _MOVED_AT + 4:
+        return 0
+    page_bytes: int = struct.unpack_from("=H", index, _PAGE_SIZE_AT)[0]
+    pages: int = struct.unpack_from("=I", index, _PAGES_AT)[0]
+    moved: int = struct.unpack_from("=I", index, _MOVED_AT)[0]
+    return max(pages - moved, 0) * (page_bytes if page_bytes != 1 else 65_536)
 
 
 def move_log(database: Database) -> None:
     """Moves the log into the main file, when it is worth it."""
-    size = log_bytes(database)
+    try:
+        size = Path(f"{database.path}-wal").stat().st_size
+    except FileNotFoundError:
+        return
     if size > LOG_BYTES_MAX:
         database.checkpoint(truncate=True)
-    elif size > LOG_BYTES:
+    elif log_bytes(database) > LOG_BYTES:
         database.checkpoint()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -30,9 +31,14 @@ _STOP_SECONDS = 5
 _BACKLOG = 512
 
 
+_NICENESS = 10
+
+
 def main() -> None:
     """The life of the process."""
     child = Child.from_environment()
+    # A person can wait for a core; a call waits for the ledger process and a worker.
+    os.nice(_NICENESS)
     logging.configure(child.settings.log_level)
     uvloop.run(_serve(child))
 

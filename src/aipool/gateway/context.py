@@ -92,11 +92,14 @@ class Context:
         self.counters.ended(outcome)
 
     def give_back(self, returned: Returned) -> int:
-        """Journal a return of lease and queue it for the books; where its record ends."""
+        """Journal a return of lease and ship it; where its record ends.
+
+        It does not wait for others to gather: somebody elsewhere may want the money.
+        """
         payload = records.encode(returned)
         end = self.journal.append(payload)
         self.shipping.add(end, payload)
-        self.ship_soon()
+        self.loop.call_soon(self.shipping.push)
         return end
 
     def may_record_refusal(self, token_id: int) -> bool:
