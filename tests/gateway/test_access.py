@@ -113,3 +113,4 @@ def test_limits_count_ipv6_by_its_64() -> None:
     assert bucket_of("1.2.3.4") == "1.2.3.4"
     assert bucket_of("2001:db8::1") == bucket_of("2001:db8::ffff:1") == "2001:db8::"
     assert bucket_of("2001:db8:0:1::1") != bucket_of("2001:db8::1")
+    assert bucket_of("2001:db8:0:0:ff00::1") == "2001:db8::"

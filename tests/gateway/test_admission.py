@@ -157,6 +157,17 @@ def test_no_usage_within_a_hold_costs_more_than_it(
     assert 0 <= rate(usage, found.offer.price, found.offer.multiplier_ppm) <= found.hold_nano
 
 
+def test_a_reduced_cap_is_shared_by_all_choices() -> None:
+    parsed = body(n=4)
+    found = admitted(parsed)
+    money = len(parsed.raw) * 2_000 + 4 * 100 * 8_000 + 7
+
+    reduced = reduced_cap(parsed, found, money, 10)
+
+    assert reduced is not None
+    assert (reduced[0], reduced[1].hold_nano) == (100, money - 7)
+
+
 @settings(deadline=None)
 @given(_calls(), st.integers(0, 10**14), st.integers(0, 2_000))
 def test_a_reduced_cap_is_the_largest_that_the_money_covers(

@@ -88,6 +88,7 @@ def test_what_a_stranger_says_about_itself_is_replaced_by_what_is_known() -> Non
         assert parse_reply(await _raw(it, request)).body == b"ok"
 
         fields = _fields(control.asked[0])
+        assert control.asked[0].lower().count(b"x-forwarded-for:") == 1
         assert control.asked[0].startswith(b"GET /console?a=b HTTP/1.1\r\n")
         assert fields == {
             "host": "shop.example",

@@ -10,8 +10,9 @@ import msgspec
 
 from aipool.gateway.body import ChatBody
 from aipool.gateway.catalogue import Catalogue, Offer
-from aipool.gateway.errors import Refusal, forbidden, not_found, unauthorized
+from aipool.gateway.errors import Refusal, forbidden, not_found, out_of_funds, unauthorized
 from aipool.gateway.tokens import Token
+from aipool.kit.money import AMOUNT_NANO_MAX
 from aipool.rating.per_token import output_tokens_for
 from aipool.rating.types import TOKENS_MAX, TokenPrice
 
@@ -68,7 +69,10 @@ def admit(body: ChatBody, token: Token, catalogue: Catalogue) -> Admitted | Refu
     cap = body.output_cap
     if cap is None:
         cap = offer.max_output_tokens
-    return Admitted(offer, worst_case(offer, input_tokens, cap * body.choices), input_tokens)
+    hold_nano = worst_case(offer, input_tokens, cap * body.choices)
+    if hold_nano > AMOUNT_NANO_MAX:
+        return out_of_funds("This call could cost more than any one call may.")
+    return Admitted(offer, hold_nano, input_tokens)
 
 
 def worst_case(offer: Offer, input_tokens: int, output_tokens: int) -> int:
