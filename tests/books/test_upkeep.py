@@ -33,26 +33,23 @@ def write_pages(books: Installation, count: int) -> None:
             tx.connection.exec_driver_sql("INSERT INTO filling VALUES (randomblob(4000))")
 
 
-def test_a_short_log_is_left_alone(books: Installation) -> None:
-    before = upkeep.log_bytes(books.database)
+def test_the_log_is_moved_after_many_commits_or_a_long_time(books: Installation) -> None:
+    mover = upkeep.LogMover(books.database)
 
-    upkeep.move_log(books.database)
+    mover.move(commits=10, now=100.0)
 
-    assert before > 0
-    assert upkeep.log_bytes(books.database) == before
+    assert not mover.is_due(10 + upkeep.COMMITS - 1, 100.0)
+    assert mover.is_due(10 + upkeep.COMMITS, 100.0)
+    assert mover.is_due(10, 100.0 + upkeep.LOG_SECONDS_MAX)
 
 
-def test_a_long_log_is_moved_and_used_again(books: Installation) -> None:
+def test_a_moved_log_is_used_again_from_its_beginning(books: Installation) -> None:
     write_pages(books, 2400)
-    grown = upkeep.log_bytes(books.database)
-
-    upkeep.move_log(books.database)
-    moved = upkeep.log_bytes(books.database)
     size = wal_bytes(books)
+
+    upkeep.LogMover(books.database).move(commits=1, now=0.0)
     write_pages(books, 1000)
 
-    assert grown > upkeep.LOG_BYTES
-    assert moved == 0
     assert wal_bytes(books) == size
 
 
@@ -62,7 +59,7 @@ def test_a_log_that_is_much_too_long_is_cut(
     monkeypatch.setattr(upkeep, "LOG_BYTES_MAX", 1024 * 1024)
     write_pages(books, 600)
 
-    upkeep.move_log(books.database)
+    upkeep.LogMover(books.database).move(commits=1, now=0.0)
 
     assert wal_bytes(books) == 0
 

@@ -18,7 +18,7 @@ import uvloop
 
 from aipool.dialects.chat import decode_chunk
 from aipool.dialects.estimate import estimate_text
-from aipool.doors.frames import Acquire, FetchToken, Hello, Publish, Ship
+from aipool.doors.frames import Acquire, Applied, FetchToken, Hello, Publish, Ship
 from aipool.gateway import funds, journal, tokens
 from aipool.gateway import relay as relay_module
 from aipool.gateway import stream as stream_module
@@ -125,7 +125,7 @@ def test_a_changed_token_is_looked_up_again_by_the_next_call() -> None:
         it.ledger.tokens.clear()
         assert (await it.ask(wish("a", {}))).status == 200
         it.ledger.say(Publish(2, None, (known,), everything=False))
-        await asyncio.sleep(0.05)
+        await it.until(lambda: Applied(2) in it.ledger.heard)
         assert (await it.ask(wish("a", {}))).status in (401, 503)
 
     play(scene)
@@ -308,8 +308,9 @@ def test_at_the_drain_limit_a_stream_ends_with_an_error_and_costs_what_was_relay
         long = {"events": 1_000, "interval": 0.02}
         stream = loop.create_task(it.ask(wish("long", long, stream=True, max_tokens=9_000)))
         whole = loop.create_task(it.ask(wish("slow", {"delay": 30})))
-        await it.until(lambda: it.vendor.books.marked("long") and it.vendor.books.marked("slow"))
-        await asyncio.sleep(0.2)
+        served = it.vendor.books
+        await it.until(lambda: served.marked("long") and served.marked("slow"))
+        await it.until(lambda: served.marked("long")[0].events_sent >= 10)
         it.worker.stop()
         reply, refused = await stream, await whole
         assert reply.chunks[-1]["error"]["code"] == "draining"
@@ -475,12 +476,39 @@ def test_what_is_not_recorded_is_bounded_and_admission_comes_back() -> None:
 def test_a_ledger_process_that_only_hangs_up_is_not_stormed() -> None:
     async def scene(it: Rig) -> None:
         assert (await it.ask(wish("x", {}))).status == 200
-        hear, it.ledger.hear = it.ledger.hear, lambda _: it.ledger.hang_up()  # type: ignore[method-assign]
+        hear = it.ledger.hear
+        setattr(it.ledger, "hear", lambda _: it.ledger.hang_up())  # noqa: B010
         it.ledger.hang_up()
         await asyncio.sleep(1)
-        assert 2 < it.ledger.connections < 25
-        it.ledger.hear = hear  # type: ignore[method-assign]
+        assert it.ledger.connections < 25
+        await it.until(lambda: it.ledger.connections > 2)
+        setattr(it.ledger, "hear", hear)  # noqa: B010
         assert (await it.ask(wish("x", {}))).status == 200
         await it.until(lambda: len(it.ledger.outcomes) == 2)
+
+    play(scene)
+
+
+def test_what_a_client_left_behind_is_read_to_its_end_however_long_the_last_batch_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker_module, "LAST_BATCH_SECONDS", 0.2)
+
+    async def scene(it: Rig) -> None:
+        raw = json.dumps(wish("left", {"delay": 1.0})).encode()
+        _, writer = await asyncio.open_connection("127.0.0.1", it.port)
+        writer.write(head(TOKEN, len(raw)) + raw)
+        await it.until(lambda: it.vendor.books.marked("left"))
+        ends = writer.get_extra_info("socket")
+        ends.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        await asyncio.sleep(0.05)
+
+        it.worker.stop()
+
+        await it.until(lambda: it.ledger.outcomes)
+        entry = it.vendor.books.marked("left")[0]
+        used = (entry.billed_input, entry.billed_output)
+        assert it.ledger.outcomes[0].charge_nano == charge(used) > 0
 
     play(scene)

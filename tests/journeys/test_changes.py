@@ -320,8 +320,7 @@ def test_a_server_that_is_told_to_end_finishes_what_it_has_begun() -> None:
         ]
         for thread in threads:
             thread.start()
-        # Its client does not wait; longer than what is granted to a last batch.
-        left = wish("drain-left", {"delay": 6.0})
+        left = wish("drain-left", {"delay": 1.5})  # its client does not wait
         running.leave(customer, left, lambda _: books.marked("drain-left"))
         eventually(
             lambda: books.marked("drain-stream") and books.marked("drain-whole"), "all have begun"

@@ -94,6 +94,7 @@ class LedgerProcess:
         self._recovery = Recovery(database, self._epochs)
         self._recovering = ThreadPoolExecutor(1, "recovery")
         self._keeping = ThreadPoolExecutor(1, "upkeep")
+        self._log = upkeep.LogMover(self._database)
         self._look_soon = asyncio.Event()
         self._pinged_at = float("inf")
         self._stop = asyncio.Event()
@@ -199,8 +200,10 @@ class LedgerProcess:
     # --- on the side ------------------------------------------------------------------------
 
     async def _move_log(self) -> None:
-        if upkeep.log_bytes(self._database) > upkeep.LOG_BYTES:
-            await self._keep(upkeep.move_log, self._database)
+        loop = asyncio.get_running_loop()
+        commits, now = self._metrics.commits, loop.time()
+        if self._log.is_due(commits, now):
+            await loop.run_in_executor(self._keeping, self._log.move, commits, now)
 
     async def _balance(self) -> None:
         self._metrics.imbalance_nano = await self._keep(upkeep.balance, self._database)

@@ -119,6 +119,11 @@ class Metrics(Collector):
         for batch in ended.batches:
             self._add(batch)
 
+    @property
+    def commits(self) -> int:
+        """Batches written so far."""
+        return self._own["aipool_ledger_commits_total"]
+
     def committed(self, batch: Batch, seconds: float) -> None:
         """A batch is in the books."""
         self._own["aipool_ledger_commits_total"] += 1

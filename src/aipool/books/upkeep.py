@@ -8,7 +8,6 @@ for it, and readers elsewhere cannot be surprised by it.
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import structlog
@@ -18,45 +17,42 @@ from aipool.ledger import service as ledger
 
 log = structlog.get_logger()
 
-#: With this much to move the log is moved as far as readers let it; a file above the
-#: other is waited for and cut.
-LOG_BYTES = 8 * 1024 * 1024
+#: The log is moved, as far as readers let it, after so many commits of this process, and
+#: after so long for the sake of what others wrote.
+COMMITS = 100
+LOG_SECONDS_MAX = 30.0
+#: A file above this is waited for and cut.
 LOG_BYTES_MAX = 64 * 1024 * 1024
 
-# The index beside the log (SQLite's "WAL-mode file format", section 2): the page size, how
-# many pages the log holds, and how many of those are in the main file already.
-_PAGE_SIZE_AT, _PAGES_AT, _MOVED_AT = 14, 16, 96
 
+class LogMover:
+    """Moves the write-ahead log into the main file, when it is worth it.
 
-def log_bytes(database: Database) -> int:
-    """What the write-ahead log holds that is not in the main file.
-
-    Not the file's size: a log that was moved is written again from its beginning, and the
-    file stays as long as it ever was.
+    How much the log holds cannot be told from its size: a log that was moved is written
+    again from its beginning, and the file stays as long as it ever was. Its index would
+    tell, but must not be opened by a process that uses the database: closing any descriptor
+    of a file drops the locks that SQLite holds on it.
     """
-    try:
-        with Path(f"{database.path}-shm").open("rb") as file:
-            index = file.read(_MOVED_AT + 4)
-    except FileNotFoundError:
-        return 0
-    if len(index) < _MOVED_AT + 4:
-        return 0
-    page_bytes: int = struct.unpack_from("=H", index, _PAGE_SIZE_AT)[0]
-    pages: int = struct.unpack_from("=I", index, _PAGES_AT)[0]
-    moved: int = struct.unpack_from("=I", index, _MOVED_AT)[0]
-    return max(pages - moved, 0) * (page_bytes if page_bytes != 1 else 65_536)
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._commits = 0
+        self._at = 0.0
 
-def move_log(database: Database) -> None:
-    """Moves the log into the main file, when it is worth it."""
-    try:
-        size = Path(f"{database.path}-wal").stat().st_size
-    except FileNotFoundError:
-        return
-    if size > LOG_BYTES_MAX:
-        database.checkpoint(truncate=True)
-    elif log_bytes(database) > LOG_BYTES:
-        database.checkpoint()
+    def is_due(self, commits: int, now: float) -> bool:
+        """Is it worth it? commits: of this process so far.  now: in any running clock."""
+        return commits - self._commits >= COMMITS or now - self._at >= LOG_SECONDS_MAX
+
+    def move(self, commits: int, now: float) -> None:
+        """Do it."""
+        self._commits, self._at = commits, now
+        self._database.checkpoint(truncate=self._log_bytes() > LOG_BYTES_MAX)
+
+    def _log_bytes(self) -> int:
+        try:
+            return Path(f"{self._database.path}-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
 
 
 def balance(database: Database) -> int:
