@@ -138,7 +138,8 @@ class Platform:
 
     def start(self) -> None:
         """Starts it and waits until it serves."""
-        command = [sys.executable, "-m", "aipool.cli", "serve", "--port", "0"]
+        command = [sys.executable, "-S", "-c", _DIE_WITH_THE_TESTS, sys.executable]
+        command += ["-m", "aipool.cli", "serve", "--port", "0"]
         command += ["--workers", str(self.workers)] + ["--demo"] * self.demo
         said = len(self.log)
         out, err = self.run_dir / "stdout", self.run_dir / "stderr"

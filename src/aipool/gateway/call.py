@@ -83,10 +83,12 @@ class Call:
         self.at_ms = at_ms = time.time_ns() // 1_000_000
         self.rid = context.next_rid(at_ms)
         self.started = exchange.received_at
-        self.address = client_address(
-            exchange.connection.address,
-            exchange.headers.get(b"x-forwarded-for"),
-            context.trusted_proxies,
+        peer = exchange.connection.address
+        forwarded_for = exchange.headers.get(b"x-forwarded-for")
+        self.address = (
+            peer
+            if forwarded_for is None
+            else client_address(peer, forwarded_for, context.trusted_proxies)
         )
         self.token: Token | None = None
         self.body: ChatBody | None = None

@@ -59,6 +59,8 @@ def parse_multiplier(text: str | int) -> int:
 
 def format_cny(amount: int) -> str:
     """Nano-yuan as decimal CNY, exact, trailing zeros trimmed: 1_500_000_000 is "1.5"."""
+    if 0 < amount < NANO_PER_CNY:  # nearly every charge
+        return f"0.{amount:09d}".rstrip("0")
     sign = "-" if amount < 0 else ""
     whole, rest = divmod(abs(amount), NANO_PER_CNY)
     if not rest:

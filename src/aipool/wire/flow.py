@@ -56,7 +56,8 @@ class Flow(asyncio.Protocol):
         name = transport.get_extra_info("peername")
         unix = not isinstance(name, tuple)
         tls = transport.get_extra_info("sslcontext") is not None
-        self.peer = Peer("" if unix else str(name[0]), tls, unix)
+        # IPv4 in IPv6 clothing, as a dual-stack listener gives it, is IPv4.
+        self.peer = Peer("" if unix else str(name[0]).removeprefix("::ffff:"), tls, unix)
         transport.set_write_buffer_limits(
             high=limits.write_buffer_high_bytes, low=limits.write_buffer_low_bytes
         )
