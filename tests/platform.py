@@ -84,6 +84,13 @@ __all__ = [
     "wish",
 ]
 
+# PR_SET_PDEATHSIG, which outlives exec: tests that are killed leave no platform behind.
+_DIE_WITH_THE_TESTS = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
