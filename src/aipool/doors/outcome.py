@@ -15,7 +15,7 @@ class UsageSource(IntEnum):
     COUNTED = 2  # the gateway counted what it relayed
 
 
-class Attempt(msgspec.Struct, frozen=True, array_like=True):
+class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One try at one upstream key. status: the vendor's, 0 = no answer."""
 
     vendor_id: int
@@ -25,7 +25,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     duration_ms: int
 
 
-class Outcome(msgspec.Struct, tag="S", array_like=True, frozen=True):
+class Outcome(msgspec.Struct, tag="S", array_like=True, frozen=True, gc=False):
     """How a call ended, once. It is the journal's S record, the entry that is shipped
     and the call's row.
 

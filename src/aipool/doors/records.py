@@ -47,7 +47,7 @@ LOCK_NAME = "lock"
 SEGMENT_SUFFIX = ".seg"
 
 
-class Hold(msgspec.Struct, tag="H", array_like=True, frozen=True):
+class Hold(msgspec.Struct, tag="H", array_like=True, frozen=True, gc=False):
     """Money held for a call: all that recovery needs to settle it alone."""
 
     rid: str
@@ -65,7 +65,7 @@ class Hold(msgspec.Struct, tag="H", array_like=True, frozen=True):
     ip: str
 
 
-class Progress(msgspec.Struct, tag="P", array_like=True, frozen=True):
+class Progress(msgspec.Struct, tag="P", array_like=True, frozen=True, gc=False):
     """Tokens of a stream relayed so far, counted by the gateway, input included."""
 
     rid: str
@@ -75,7 +75,7 @@ class Progress(msgspec.Struct, tag="P", array_like=True, frozen=True):
     key_id: int
 
 
-class Returned(msgspec.Struct, tag="R", array_like=True, frozen=True):
+class Returned(msgspec.Struct, tag="R", array_like=True, frozen=True, gc=False):
     """Lease given back unused."""
 
     budget: str
@@ -83,7 +83,7 @@ class Returned(msgspec.Struct, tag="R", array_like=True, frozen=True):
     amount_nano: int
 
 
-class Synced(msgspec.Struct, tag="F", array_like=True, frozen=True):
+class Synced(msgspec.Struct, tag="F", array_like=True, frozen=True, gc=False):
     """Everything before `position` survived a successful fsync."""
 
     position: int

@@ -2,7 +2,8 @@
 
 Immutable and replaced whole by one assignment. API tokens are not in it: a worker
 fetches a token on first use by its digest (`TokenView`), so a million tokens cost it
-nothing.
+nothing. Nothing in it points back, so none of its objects is for the garbage collector
+(`gc=False`): there are tens of thousands of them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import msgspec
 from aipool.rating.types import TokenPrice
 
 
-class KeyView(msgspec.Struct, frozen=True, array_like=True):
+class KeyView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An upstream key in priority order. `secret` is plain: it crosses only link.sock,
     whose mode is 0600, and lives only in a worker's memory."""
 
@@ -22,7 +23,7 @@ class KeyView(msgspec.Struct, frozen=True, array_like=True):
     proxy_url: str
 
 
-class VendorView(msgspec.Struct, frozen=True, array_like=True):
+class VendorView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A vendor and its keys that may be called, first = tried first."""
 
     id: int
@@ -32,7 +33,7 @@ class VendorView(msgspec.Struct, frozen=True, array_like=True):
     keys: tuple[KeyView, ...]
 
 
-class RouteView(msgspec.Struct, frozen=True, array_like=True):
+class RouteView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One way to serve a model. `groups`: ids of the groups it is limited to, () = all."""
 
     vendor_id: int
@@ -41,7 +42,7 @@ class RouteView(msgspec.Struct, frozen=True, array_like=True):
     groups: tuple[int, ...]
 
 
-class ModelView(msgspec.Struct, frozen=True, array_like=True):
+class ModelView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A model on sale. `routes` are in the order in which they are tried."""
 
     id: int
@@ -54,7 +55,7 @@ class ModelView(msgspec.Struct, frozen=True, array_like=True):
     routes: tuple[RouteView, ...]
 
 
-class GroupView(msgspec.Struct, frozen=True, array_like=True):
+class GroupView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A pricing group. `models` None = every model."""
 
     id: int
@@ -63,7 +64,7 @@ class GroupView(msgspec.Struct, frozen=True, array_like=True):
     models: tuple[str, ...] | None
 
 
-class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Everything but the tokens, as of `revision`."""
 
     revision: int
@@ -72,7 +73,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     models: tuple[ModelView, ...]
 
 
-class TokenView(msgspec.Struct, frozen=True, array_like=True):
+class TokenView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An API token as the gateway needs it; never its secret.
 
     budgets: the chain a call must fit, as (budget id, window number); the wallet first.

@@ -23,7 +23,7 @@ class Usage(NamedTuple):
 NO_USAGE = Usage(0, 0, 0, 0)
 
 
-class TokenPrice(msgspec.Struct, frozen=True, array_like=True):
+class TokenPrice(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One version of a price, in nano-yuan per 1,000,000 tokens.
 
     id: the version's row in the catalogue; a version never changes once written, so a
