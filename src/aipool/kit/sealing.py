@@ -27,13 +27,20 @@ class Unsealable(Exception):
 
 
 class Keyring:
-    """The keys that seal. `keys` by number; the highest seals what is new."""
+    """The keys that seal. `keys` by number; the highest seals what is new.
 
-    __slots__ = ("_ciphers", "_current")
+    What was opened is remembered: the snapshot of a thousand keys is built again at every
+    change of a price, and its secrets are in the memory of the workers anyway.
+    """
+
+    __slots__ = ("_ciphers", "_current", "_opened")
+
+    _OPENED_MAX = 10_000
 
     def __init__(self, keys: Mapping[int, bytes]) -> None:
         self._ciphers = {number: AESGCM(key) for number, key in keys.items()}
         self._current = max(keys)
+        self._opened: dict[tuple[str, str, str], str] = {}
 
     def seal(self, plain: str, record: str, field: str) -> str:
         """The text to store for `field` of `record` (such as "upstream_key:7")."""
@@ -45,6 +52,16 @@ class Keyring:
     def open(self, sealed: str, record: str, field: str) -> str:
         """The plain text. Raises Unsealable when the key is missing, or the text was
         altered or belongs to another record or field."""
+        key = (sealed, record, field)
+        plain = self._opened.get(key)
+        if plain is None:
+            plain = self._open(sealed, record, field)
+            if len(self._opened) >= self._OPENED_MAX:
+                self._opened.clear()
+            self._opened[key] = plain
+        return plain
+
+    def _open(self, sealed: str, record: str, field: str) -> str:
         number, _, text = sealed.partition(":")
         try:
             cipher = self._ciphers[int(number)]
