@@ -14,12 +14,14 @@ from aipool.wire.exchange import Exchange
 
 
 class Memo(NamedTuple):
-    """What a connection presented last, and its digest: most connections are one client's.
+    """The token a connection presented last, and its digest: most connections are one
+    client's. Kept by the token itself, wherever in the request it stood, for a proxy may
+    carry many clients over one connection.
 
     Only the hashing is saved; whether the token may be used is looked up each time.
     """
 
-    presented: bytes
+    secret: bytes
     digest: bytes
 
 
@@ -36,21 +38,18 @@ def find_token(
     A token that cannot be checked is never called unknown: that is a 503.
     """
     peer = exchange.connection
-    headers = exchange.headers
     tokens = context.tokens
+    secret = credential(exchange.headers, exchange.query)
+    if secret is None:
+        return MISSING_TOKEN
     memo = peer.memo
-    presented = headers.get(b"authorization")
-    if presented is not None and isinstance(memo, Memo) and memo.presented == presented:
+    if isinstance(memo, Memo) and memo.secret == secret:
         digest = memo.digest
-    else:
-        secret = credential(headers, exchange.query)
-        if secret is None:
-            return MISSING_TOKEN
-        if not tokens.is_well_formed(secret):
-            return UNKNOWN_TOKEN
+    elif tokens.is_well_formed(secret):
         digest = tokens.digest(secret)
-        if presented is not None:
-            peer.memo = Memo(presented, digest)
+        peer.memo = Memo(secret, digest)
+    else:
+        return UNKNOWN_TOKEN
     token = tokens.get(digest)
     if token is not None:
         return token
