@@ -35,8 +35,10 @@ from aipool.kit.kinds import (
     HOST,
     LOG_LEVEL,
     NETWORKS,
+    ROOM_BYTES,
     SECONDS,
     SIZE_BYTES,
+    TOKENIZER,
     WEB_ORIGINS,
     Kind,
     Network,
@@ -87,8 +89,9 @@ class Variable:
         try:
             return self.kind.read(text.strip())
         except ValueError:
+            shown = "" if self.kind.is_private else f"={text!r}"
             raise BadSetting(
-                f"{self.environment_name}={text!r} ({place}): must be {self.kind.allowed}"
+                f"{self.environment_name}{shown} ({place}): must be {self.kind.allowed}"
             ) from None
 
 
@@ -191,6 +194,18 @@ class Settings:
         "journal a worker may keep unshipped before it admits no more calls",
         "several minutes of full traffic without a ledger process",
     )
+    ballast_bytes: int = _setting(
+        64 << 20,
+        ROOM_BYTES,
+        "room kept in DATA_DIR, given up when the disk is full so that calls can end; 0 is none",
+        "several minutes of records",
+    )
+    tokenizer: str = _setting(
+        "estimate",
+        TOKENIZER,
+        "how tokens are counted that no vendor reported: estimate, or exact (needs aipool[exact])",
+        "nearly every vendor reports, and most publish no vocabulary",
+    )
     limits: Limits = field(default_factory=Limits)
     origins: Mapping[str, Origin] = field(default_factory=dict, compare=False)
 
@@ -198,6 +213,11 @@ class Settings:
     def workers_effective(self) -> int:
         """The number of workers: as set, or one per core this process may use."""
         return self.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def ballast_path(self) -> Path:
+        """The file that keeps room on the disk of the data folder."""
+        return self.data_dir / "ballast"
 
     @property
     def database_url_effective(self) -> str:

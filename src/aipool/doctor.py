@@ -74,6 +74,8 @@ def examine(settings: Settings) -> list[Finding]:
         return findings
     try:
         findings += _inside(settings, database)
+    except DatabaseUnusable as problem:
+        findings.append(Finding("database", State.BAD, str(problem)))
     finally:
         database.close()
     return findings

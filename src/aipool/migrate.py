@@ -1,7 +1,7 @@
 """Brings the database to the form this program needs: at every start, and on request.
 
-One process at a time, behind a lock on a file beside the database; all missing steps in
-one transaction, so a step that fails leaves the database as it was. A database that is
+One process at a time, behind a lock (`Database.alone`); all missing steps in one
+transaction, so a step that fails leaves the database as it was. A database that is
 already newer than the program is refused: guessing at unknown columns loses money.
 
 Alembic is loaded only when there is something to do.
@@ -9,10 +9,6 @@ Alembic is loaded only when there is something to do.
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +60,7 @@ def migrate(database: Database) -> Migrated:
     newest = steps()[-1]
     if not pending(database):
         return Migrated(newest, newest)
-    with _alone(database.path), database.write() as tx:
+    with database.alone(), database.write(patient=True) as tx:
         before = current_step(tx.connection)
         if _missing(before):
             _upgrade(tx.connection)
@@ -90,15 +86,3 @@ def _upgrade(connection: Connection) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-
-
-@contextmanager
-def _alone(database_path: Path) -> Iterator[None]:
-    """Waits until no other process migrates this database."""
-    path = database_path.with_name(database_path.name + ".migrating")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from aipool.kit.db import Int64, metadata
+from aipool.kit.db import Int64, Text, metadata
 
 users = sa.Table(
     "users",
     metadata,
     sa.Column("id", Int64, primary_key=True),
-    sa.Column("phone", sa.Text, nullable=False, unique=True),
-    sa.Column("password_hash", sa.Text, nullable=False),
-    sa.Column("role", sa.Text, nullable=False),
-    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("phone", Text, nullable=False, unique=True),
+    sa.Column("password_hash", Text, nullable=False),
+    sa.Column("role", Text, nullable=False),
+    sa.Column("status", Text, nullable=False),
     sa.Column("created_at_ms", Int64, nullable=False),
     sa.CheckConstraint("role IN ('user', 'admin', 'root')", name="role"),
     sa.CheckConstraint("status IN ('active', 'disabled')", name="status"),

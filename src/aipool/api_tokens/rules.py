@@ -6,7 +6,8 @@ import ipaddress
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 
-from aipool.api_tokens.types import NEVER, TokenWithOwner
+from aipool.api_tokens.types import NEVER, Reset, TokenWithOwner
+from aipool.groups.rules import NO_LIMIT
 from aipool.kit.digests import PREFIX, RANDOM_CHARACTERS, is_token
 from aipool.kit.errors import Invalid
 from aipool.kit.money import AMOUNT_NANO_MAX, format_cny, parse_cny
@@ -53,9 +54,11 @@ def parse_expiry(text: str) -> int:
     return seconds
 
 
-def limit_nano(text: str) -> int:
-    """The most a token may spend, as a person writes it, in CNY; raises Invalid or
-    MoneyError."""
+def limit_nano(text: str) -> int | None:
+    """The most a token may spend, as a person writes it, in CNY, None for NO_LIMIT; raises
+    Invalid or MoneyError."""
+    if text == NO_LIMIT:
+        return None
     amount = parse_cny(text)
     if not 0 <= amount <= AMOUNT_NANO_MAX:
         raise Invalid(
@@ -64,6 +67,17 @@ def limit_nano(text: str) -> int:
             field="limit",
         )
     return amount
+
+
+def reset(text: str) -> Reset:
+    """When a limit begins anew, as a person writes it; raises Invalid."""
+    try:
+        return Reset(text)
+    except ValueError:
+        resets = ", ".join(Reset)
+        raise Invalid(
+            "invalid_reset", f"{text!r} is no reset type; there is: {resets}", field="reset"
+        ) from None
 
 
 def check_secret(secret: str) -> None:

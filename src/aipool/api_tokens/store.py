@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,7 +11,8 @@ from sqlalchemy.engine import Connection
 from aipool.accounts.tables import users
 from aipool.accounts.types import Status
 from aipool.api_tokens.tables import api_tokens
-from aipool.api_tokens.types import ApiToken, TokenId, TokenTerms, TokenWithOwner
+from aipool.api_tokens.types import ApiToken, Reset, TokenId, TokenTerms, TokenWithOwner
+from aipool.groups.types import CallLimits
 
 _COLUMNS = (
     api_tokens.c.id,
@@ -24,6 +26,10 @@ _COLUMNS = (
     api_tokens.c.enabled,
     api_tokens.c.last4,
     api_tokens.c.created_at_ms,
+    api_tokens.c.reset,
+    api_tokens.c.total_nano,
+    api_tokens.c.limit_no,
+    *(api_tokens.c[field.name] for field in fields(CallLimits)),
 )
 _LIVE = api_tokens.c.deleted_at_ms.is_(None)
 
@@ -57,6 +63,15 @@ def update_terms(connection: Connection, token_id: int, terms: TokenTerms) -> No
     """Other terms from now on; the secret stays."""
     connection.execute(
         sa.update(api_tokens).where(api_tokens.c.id == token_id).values(**_values(terms))
+    )
+
+
+def begin_limit_anew(connection: Connection, token_id: int) -> None:
+    """The limit counts from nothing, on a budget of its own."""
+    connection.execute(
+        sa.update(api_tokens)
+        .where(api_tokens.c.id == token_id)
+        .values(limit_no=api_tokens.c.limit_no + 1)
     )
 
 
@@ -144,11 +159,16 @@ def _values(terms: TokenTerms) -> dict[str, Any]:
         "ips": list(terms.ips),
         "expires_at": terms.expires_at,
         "limit_nano": terms.limit_nano,
+        "reset": terms.reset.value,
+        "total_nano": terms.total_nano,
+        **asdict(terms.limits),
     }
 
 
 def _token(row: Any) -> ApiToken:
-    token_id, user_id, group_id, name, models, ips, *rest = row
+    token_id, user_id, group_id, name, models, ips, *others = row
+    expires_at, limit_nano, enabled, last4, created_at_ms, *others = others
+    reset, total_nano, limit_no, *limits = others
     return ApiToken(
         TokenId(token_id),
         user_id,
@@ -156,5 +176,13 @@ def _token(row: Any) -> ApiToken:
         name,
         None if models is None else tuple(models),
         tuple(ips),
-        *rest,
+        expires_at,
+        limit_nano,
+        enabled,
+        last4,
+        created_at_ms,
+        Reset(reset),
+        total_nano,
+        limit_no,
+        CallLimits(*limits),
     )

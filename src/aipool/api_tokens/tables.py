@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from aipool.kit.db import Int64, metadata
+from aipool.groups.tables import call_limit_columns
+from aipool.kit.db import Int64, Text, metadata
 
 api_tokens = sa.Table(
     "api_tokens",
@@ -16,9 +17,9 @@ api_tokens = sa.Table(
     sa.Column("id", Int64, primary_key=True),
     sa.Column("user_id", Int64, sa.ForeignKey("users.id"), nullable=False),
     sa.Column("group_id", Int64, sa.ForeignKey("groups.id"), nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name", Text, nullable=False),
     sa.Column("digest", sa.LargeBinary(32), unique=True),
-    sa.Column("last4", sa.Text, nullable=False),
+    sa.Column("last4", Text, nullable=False),
     # Names of models, or NULL for all of the group.
     sa.Column("models", sa.JSON(none_as_null=True)),
     sa.Column("ips", sa.JSON, nullable=False),
@@ -27,6 +28,17 @@ api_tokens = sa.Table(
     sa.Column("enabled", sa.Boolean, nullable=False),
     sa.Column("created_at_ms", Int64, nullable=False),
     sa.Column("deleted_at_ms", Int64),
+    sa.Column(
+        "reset",
+        Text,
+        sa.CheckConstraint("reset IN ('none', 'daily', 'weekly', 'monthly')", name="reset"),
+        nullable=False,
+        server_default="none",
+    ),
+    sa.Column("total_nano", Int64, sa.CheckConstraint("total_nano >= 0", name="total_nano")),
+    # How often the limit was begun anew because its reset type was changed.
+    sa.Column("limit_no", Int64, nullable=False, server_default="0"),
+    *call_limit_columns(),
     sa.CheckConstraint("limit_nano >= 0", name="limit_nano"),
     sa.CheckConstraint("(digest IS NULL) = (deleted_at_ms IS NOT NULL)", name="deleted"),
 )

@@ -1,4 +1,4 @@
-"""The credit a user starts with."""
+"""The credit a user starts with, and what people may change of it by hand."""
 
 from __future__ import annotations
 
@@ -23,6 +23,19 @@ def opening_amount_nano(text: str) -> int:
             f"an opening credit lies above 0 and up to {format_cny(AMOUNT_NANO_MAX)} CNY, "
             f"not {text}",
             field="credit",
+        )
+    return amount
+
+
+def adjustment_nano(text: str) -> int:
+    """What a person adds to a balance, or (negative) takes away, in CNY; raises Invalid or
+    MoneyError."""
+    amount = parse_cny(text)
+    if not 0 < abs(amount) <= AMOUNT_NANO_MAX:
+        raise Invalid(
+            "adjustment_out_of_range",
+            f"an adjustment is not 0 and at most {format_cny(AMOUNT_NANO_MAX)} CNY either way, "
+            f"not {text}",
         )
     return amount
 

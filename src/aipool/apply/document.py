@@ -11,16 +11,25 @@
         kind: chat
         context: 200000
         max_output_tokens: 16384
+        hidden_reasoning: true                                     left out: false
         price: {input: 2.1, cached_input: 0.21, output: 8.4}       CNY per 1M tokens
         routes:                  in the order of trying
           - {vendor: minimax, model: MiniMax-M3, cost: {input: 2, output: 8}}
     groups:
-      - {name: vip, multiplier: 0.8, models: [MiniMax-M3]}          left out: every model
+      - name: vip
+        multiplier: 0.8
+        models: [MiniMax-M3]       left out: every model
+        limits: {rpm: 60, tpm: 200000, requests_per_day: 5000, concurrency: 8}
+        group_limits: {rpm: 600}   of the whole group; limits: of each user in it
     users:
       - {phone: "13800138000", password: "${PASSWORD}", credit: 100}
     tokens:
-      - {user: "13800138000", name: production, group: vip, limit: 50, expires: 2027-01-31,
-         models: [MiniMax-M3], ips: [203.0.113.0/24], secret: "${TOKEN}"}
+      - {user: "13800138000", name: production, group: vip, expires: 2027-01-31,
+         models: [MiniMax-M3], ips: [203.0.113.0/24], secret: "${TOKEN}",
+         limit: 50, reset: monthly, total: 500, limits: {rpm: 30}}
+
+Money is in CNY, and a limit or a price of 0 is one: nothing may be spent, or it is free.
+A limit of calls is never 0. What is left out, left blank or `none` is not limited.
 
 An object is described whole: a field left out has its default, not its former value. But
 a password left out stays, and so does a token's secret.
@@ -29,18 +38,19 @@ a password left out stays, and so does a token's secret.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from aipool.accounts import rules as account_rules
 from aipool.accounts.types import Role
 from aipool.api_tokens import rules as token_rules
-from aipool.api_tokens.types import NEVER
+from aipool.api_tokens.types import NEVER, Reset, TokenTerms
 from aipool.apply.credit import opening_amount_nano
 from aipool.apply.fields import Reader
 from aipool.apply.nodes import ApplyRefused, Problem, read_nodes
 from aipool.catalog import rules as catalog_rules
 from aipool.catalog.types import CONTEXT_TOKENS_DEFAULT, MAX_OUTPUT_TOKENS_DEFAULT, Kind
-from aipool.groups.types import DEFAULT_NAME
+from aipool.groups import rules as group_rules
+from aipool.groups.types import DEFAULT_NAME, NO_CALL_LIMITS, CallLimits
 from aipool.kit.money import PPM, parse_multiplier
 from aipool.kit.names import checked_name
 from aipool.pool import rules as pool_rules
@@ -83,17 +93,20 @@ class ModelEntry:
     max_output_tokens: int
     price: TokenPrice
     routes: tuple[RouteEntry, ...]
+    hidden_reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GroupEntry:
-    """A pricing group; models None = every model."""
+    """A pricing group; models None = every model. each_user, whole: see Group."""
 
     line: int
     path: str
     name: str
     multiplier_ppm: int
     models: tuple[str, ...] | None
+    each_user: CallLimits
+    whole: CallLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +134,23 @@ class TokenEntry:
     ips: tuple[str, ...]
     expires_at: int
     limit_nano: int | None
+    reset: Reset
+    total_nano: int | None
+    limits: CallLimits
+
+    def terms(self, group_id: int) -> TokenTerms:
+        """What it says about the token."""
+        return TokenTerms(
+            name=self.name,
+            group_id=group_id,
+            models=self.models,
+            ips=self.ips,
+            expires_at=self.expires_at,
+            limit_nano=self.limit_nano,
+            reset=self.reset,
+            total_nano=self.total_nano,
+            limits=self.limits,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +226,7 @@ def _model(entry: Reader) -> ModelEntry:
     output = entry.parsed(
         "max_output_tokens", catalog_rules.token_count, min(MAX_OUTPUT_TOKENS_DEFAULT, context)
     )
+    hidden = entry.parsed("hidden_reasoning", catalog_rules.yes_or_no, fallback=False)
     price = _price(entry, "price", required=True)
     routes = tuple(_route(route, name) for route in entry.items("routes"))
     if not routes:
@@ -203,7 +234,7 @@ def _model(entry: Reader) -> ModelEntry:
     if output > context:
         entry.refuse("max_output_tokens", f"{output} is more than the context of {context}")
     entry.finish()
-    return ModelEntry(entry.line, entry.path, name, kind, context, output, price, routes)
+    return ModelEntry(entry.line, entry.path, name, kind, context, output, price, routes, hidden)
 
 
 def _route(entry: Reader, model: str) -> RouteEntry:
@@ -231,8 +262,20 @@ def _group(entry: Reader) -> GroupEntry:
     name = entry.parsed("name", checked_name, "", required=True)
     multiplier_ppm = entry.parsed("multiplier", parse_multiplier, PPM)
     models = entry.texts("models")
+    each_user, whole = _call_limits(entry, "limits"), _call_limits(entry, "group_limits")
     entry.finish()
-    return GroupEntry(entry.line, entry.path, name, multiplier_ppm, models)
+    return GroupEntry(entry.line, entry.path, name, multiplier_ppm, models, each_user, whole)
+
+
+def _call_limits(parent: Reader, name: str) -> CallLimits:
+    entry = parent.nested(name)
+    if entry is None:
+        return NO_CALL_LIMITS
+    limits = CallLimits(
+        *(entry.parsed(field.name, group_rules.call_limit, None) for field in fields(CallLimits))
+    )
+    entry.finish()
+    return limits
 
 
 def _user(entry: Reader) -> UserEntry:
@@ -269,6 +312,9 @@ def _token(entry: Reader) -> TokenEntry:
         ips=entry.parsed_texts("ips", token_rules.canonical_ips, ()),
         expires_at=entry.parsed("expires", token_rules.parse_expiry, NEVER),
         limit_nano=entry.parsed("limit", token_rules.limit_nano, None),
+        reset=entry.parsed("reset", token_rules.reset, Reset.NONE),
+        total_nano=entry.parsed("total", token_rules.limit_nano, None),
+        limits=_call_limits(entry, "limits"),
     )
     entry.finish()
     return token

@@ -16,7 +16,7 @@ from aipool.kit.money import MoneyError
 T = TypeVar("T")
 
 #: Fields that will come; whoever writes one learns that it does nothing yet.
-NOT_YET = frozenset({"rpm", "tpm", "rpd", "concurrency", "reset", "role"})
+NOT_YET = frozenset({"role"})
 
 
 class Reader:

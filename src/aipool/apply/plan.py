@@ -18,7 +18,6 @@ from aipool.accounts import service as accounts
 from aipool.accounts.passwords import hash_password, password_matches
 from aipool.accounts.types import User
 from aipool.api_tokens import service as api_tokens
-from aipool.api_tokens.types import TokenTerms
 from aipool.apply.credit import book_opening_credit
 from aipool.apply.document import (
     Document,
@@ -36,7 +35,7 @@ from aipool.groups import service as groups
 from aipool.groups.types import DEFAULT_NAME
 from aipool.kit.db import Changes, Database, Transaction
 from aipool.kit.errors import BusinessError, Invalid
-from aipool.kit.money import format_cny, format_multiplier
+from aipool.kit.money import format_cny
 from aipool.kit.outbound import Vet
 from aipool.kit.sealing import Keyring
 from aipool.ledger.service import open_wallet
@@ -200,6 +199,7 @@ class _Run:
             entry.max_output_tokens,
             entry.price,
             tuple(routes),
+            entry.hidden_reasoning,
         )
         made, changed = catalog.put_model(self.tx, self.act, terms)
         self.note_made_or_changed("model", entry.name, None if made else changed)
@@ -208,23 +208,18 @@ class _Run:
         if entry.models is not None:
             catalog.check_names(self.tx.connection, entry.models)
         before = groups.find_group(self.tx.connection, entry.name)
-        group, changed = groups.put_group(
+        group, _ = groups.put_group(
             self.tx,
             self.act,
             name=entry.name,
             multiplier_ppm=entry.multiplier_ppm,
             models=entry.models,
+            each_user=entry.each_user,
+            whole=entry.whole,
         )
-        if before is None:
-            self.note(Verb.CREATED, "group", entry.name)
-            return
-        details = []
-        if before.multiplier_ppm != group.multiplier_ppm:
-            old, new = before.multiplier_ppm, group.multiplier_ppm
-            details.append(f"multiplier {format_multiplier(old)} -> {format_multiplier(new)}")
-        if before.models != group.models:
-            details.append("models")
-        self.note_change("group", entry.name, tuple(details) if changed else ())
+        self.note_made_or_changed(
+            "group", entry.name, groups.differences(before, group) if before else None
+        )
 
     def user(self, entry: UserEntry) -> None:
         user = accounts.find_user(self.tx.connection, entry.phone)
@@ -259,9 +254,7 @@ class _Run:
             group = groups.default_group(self.tx, self.act)
         else:
             group = groups.get_group(self.tx.connection, entry.group)
-        terms = TokenTerms(
-            entry.name, group.id, entry.models, entry.ips, entry.expires_at, entry.limit_nano
-        )
+        terms = entry.terms(group.id)
         name = f"{entry.phone}/{entry.name}"
         pepper = self.secrets.pepper
         token = api_tokens.find_token(self.tx.connection, user, entry.name)

@@ -9,9 +9,8 @@ queued goes with it. Entries alone are committed at once when the last commit is
 ago, else after a short gap: it lets entries gather, which makes each of them cheaper, and
 it lets other processes write.
 
-The transaction runs in the event loop itself, because a busy loop starves a writing
-thread. It never waits long: the database's busy timeout is short, and when another
-process has the lock the batch is tried again after a pause in which the loop is free.
+The loop never waits long for the database (books.access): when another process has the
+lock the batch is tried again after a pause in which the loop is free.
 Nothing is dropped: a full disk or a locked database delays a batch, and only a request
 that cannot be written for a reason of its own is turned away, alone.
 """
@@ -23,14 +22,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-import sqlalchemy as sa
 import structlog
-from pysqlite3 import dbapi2
 
+from aipool.books.access import Access
 from aipool.books.record import Batch, record
 from aipool.books.requests import Answer, Append, Misplaced, Request
 from aipool.kit.clock import now_ms
-from aipool.kit.db import Database, DatabaseBusy
+from aipool.kit.db import PASSING_ERRORS, REFUSED_ERRORS, DatabaseBusy, Transaction
 
 log = structlog.get_logger()
 
@@ -42,9 +40,7 @@ BATCH_ENTRIES_MAX = 512
 #: Pauses before a batch is tried again.
 BUSY_PAUSE_SECONDS = 0.02
 BROKEN_PAUSE_SECONDS = 0.5
-
-_UNWRITABLE = (sa.exc.OperationalError, dbapi2.OperationalError)
-_REFUSED_BY_TABLES = (sa.exc.IntegrityError, dbapi2.IntegrityError)
+HELD_UP_SECONDS = 1.0
 
 
 class Observer(Protocol):
@@ -65,17 +61,34 @@ class _Queued(NamedTuple):
 
 
 class Batches:
-    """The queue in front of the books. `submit` from the loop's thread only."""
+    """The queue in front of the books. `submit` from the loop's thread only.
 
-    def __init__(self, database: Database, *, slice_max_nano: int, observer: Observer) -> None:
-        self._database = database
+    today: the UTC day it is for the windows of budgets.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        *,
+        slice_max_nano: int,
+        today: Callable[[], int],
+        observer: Observer,
+    ) -> None:
+        self._access = access
         self._slice_max_nano = slice_max_nano
+        self._today = today
         self._observer = observer
+        #: Somebody waits until entries are recorded: they do not gather meanwhile.
+        self.is_awaited: Callable[[], bool] = lambda: False
+        #: Does what it can about such an error; True when it is worth trying again at once.
+        self.relieve: Callable[[Exception], bool] = lambda _error: False
         self._queue: deque[_Queued] = deque()
         self._entries = 0
         self._urgent = 0
         self._stopping = False
         self._last_commit = float("-inf")
+        # When the batch that is being written was begun.
+        self._began = float("inf")
         # What `run` waits for while it has nothing to do, or lets entries gather.
         self._idle: asyncio.Future[None] | None = None
         self._gathering: asyncio.Future[None] | None = None
@@ -84,6 +97,11 @@ class Batches:
     def entries_queued(self) -> int:
         """Shipped but not yet recorded."""
         return self._entries
+
+    @property
+    def is_held_up(self) -> bool:
+        """Has a batch waited for the database for so long that something is wrong with it?"""
+        return asyncio.get_running_loop().time() - self._began > HELD_UP_SECONDS
 
     def submit(self, request: Request, answer: Callable[[Answer], None]) -> None:
         """Queues a request; `answer` is called after the commit that contains it."""
@@ -116,11 +134,18 @@ class Batches:
                 timer = loop.call_later(gap, _wake, self._gathering)
                 await self._gathering
                 timer.cancel()
+            self._began = loop.time()
             await self._commit(self._take())
+            self._began = float("inf")
             self._last_commit = loop.time()
 
     def _is_pressing(self) -> bool:
-        return bool(self._urgent) or self._entries >= BATCH_ENTRIES_MAX or self._stopping
+        return (
+            bool(self._urgent)
+            or self._entries >= BATCH_ENTRIES_MAX
+            or self._stopping
+            or self.is_awaited()
+        )
 
     def _take(self) -> list[_Queued]:
         taken: list[_Queued] = []
@@ -154,27 +179,37 @@ class Batches:
         careful = False
         while True:
             try:
-                return self._write_once(requests, careful=careful)
+                return await self._write_once(requests, careful=careful)
             except DatabaseBusy:
                 await asyncio.sleep(BUSY_PAUSE_SECONDS)
-            except _UNWRITABLE as error:
+            except PASSING_ERRORS as error:
                 log.error("books_not_writable", reason=str(error))  # noqa: TRY400
+                # A connection that ended in a commit does not tell what became of it.
+                careful = True
+                if self.relieve(error):
+                    continue
                 await asyncio.sleep(BROKEN_PAUSE_SECONDS)
-            except _REFUSED_BY_TABLES:
+            except REFUSED_ERRORS:
                 if careful:
                     raise
                 careful = True
 
-    def _write_once(self, requests: Sequence[Request], *, careful: bool) -> tuple[Answer, ...]:
+    async def _write_once(
+        self, requests: Sequence[Request], *, careful: bool
+    ) -> tuple[Answer, ...]:
         started = asyncio.get_running_loop().time()
-        with self._database.write() as tx:
-            batch = record(
+
+        def work(tx: Transaction) -> Batch:
+            return record(
                 tx,
                 requests,
                 at_ms=now_ms(),
                 slice_max_nano=self._slice_max_nano,
+                day=self._today(),
                 careful=careful,
             )
+
+        batch = await self._access.write(work)
         self._observer.committed(batch, asyncio.get_running_loop().time() - started)
         return batch.answers
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from sqlalchemy.engine import Connection
 
+from aipool.books.access import Access
 from aipool.books.workers import Worker, Workers
 from aipool.doors.frames import Acknowledged, Changed, Publish, TokenAnswer, pack
 from aipool.doors.snapshot import Snapshot, TokenView
-from aipool.kit.db import Database
 
 if TYPE_CHECKING:
     from aipool.books.link import Link
@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 #: How long a writer waits for the workers.
 ACKNOWLEDGE_SECONDS = 1.0
+#: When a worker is greeted again whom nothing could be read for.
+GREET_AGAIN_SECONDS = 0.5
 #: Tokens looked up in one turn of the loop.
 LOOKUPS_MAX = 32
 
@@ -61,30 +63,47 @@ class _Waiting:
 
 
 class Broadcast:
-    """DOOR down, as the workers see it."""
+    """DOOR down, as the workers see it.
 
-    def __init__(self, database: Database, catalogue: Catalogue, workers: Workers) -> None:
-        self._database = database
+    told: the newest revision at the start; who connects from then on is told all of it.
+    """
+
+    def __init__(
+        self, access: Access, catalogue: Catalogue, workers: Workers, *, told: int
+    ) -> None:
+        self._access = access
+        self.told = told
         self._catalogue = catalogue
         self._workers = workers
         self._waiting: list[_Waiting] = []
         self._lookups: list[tuple[Link, int, bytes]] = []
         self._snapshot: Snapshot | None = None
         self._untold_since_poll = False
-        with database.read() as connection:
-            self.told = catalogue.current_revision(connection)
+        # What was to be told could not be read.
+        self._missed = False
 
     # --- workers ----------------------------------------------------------------------------
 
     def greet(self, worker: Worker, applied: int) -> None:
         """Sends a worker that has just connected all that it lacks."""
         assert worker.link is not None
+        link = worker.link
         worker.applied = applied
-        with self._database.read() as connection:
+
+        def look(connection: Connection) -> Publish:
             revision = self._catalogue.current_revision(connection)
             behind = applied == 0 or applied != revision
             snapshot = self._newest(connection, revision) if behind else None
-        worker.link.send(pack(Publish(revision, snapshot, (), everything=behind)))
+            return Publish(revision, snapshot, (), everything=behind)
+
+        def again() -> None:
+            if worker.link is link:
+                self.greet(worker, applied)
+
+        def later() -> None:
+            asyncio.get_running_loop().call_later(GREET_AGAIN_SECONDS, again)
+
+        self._access.read(look, lambda publish: link.send(pack(publish)), later)
 
     def applied(self, worker: Worker, revision: int) -> None:
         """A worker acts on a revision."""
@@ -101,14 +120,20 @@ class Broadcast:
         now, self._lookups = self._lookups[:LOOKUPS_MAX], self._lookups[LOOKUPS_MAX:]
         if self._lookups:
             asyncio.get_running_loop().call_soon(self._answer_lookups)
-        with self._database.read() as connection:
+
+        def look(connection: Connection) -> list[tuple[Link, TokenAnswer]]:
             revision = self._catalogue.current_revision(connection)
-            answers = [
+            return [
                 (link, TokenAnswer(number, revision, self._catalogue.token(connection, digest)))
                 for link, number, digest in now
             ]
-        for link, answer in answers:
-            link.send(pack(answer))
+
+        def answer(answers: list[tuple[Link, TokenAnswer]]) -> None:
+            for link, found in answers:
+                link.send(pack(found))
+
+        # Who asked in vain stops waiting by itself.
+        self._access.read(look, answer, _nothing)
 
     # --- writers ----------------------------------------------------------------------------
 
@@ -133,14 +158,15 @@ class Broadcast:
         A writer tells a moment after its commit; what is untold at two polls in a row is
         of one that died in between.
         """
-        with self._database.read() as connection:
-            revision = self._catalogue.current_revision(connection)
-        if revision <= self.told:
+        self._access.read(self._catalogue.current_revision, self._polled, _nothing)
+
+    def _polled(self, revision: int) -> None:
+        if revision <= self.told and not self._missed:
             self._untold_since_poll = False
-        elif self._untold_since_poll:
+        elif self._untold_since_poll or self._missed:
             log.warning("change_was_not_announced", revision=revision)
+            self._missed = self._untold_since_poll = False
             self._send(revision, catalogue=True, digests=(), everything=True)
-            self._untold_since_poll = False
         else:
             self._untold_since_poll = True
 
@@ -177,18 +203,31 @@ class Broadcast:
     def _send(
         self, revision: int, catalogue: bool, digests: tuple[bytes, ...], *, everything: bool
     ) -> None:
-        snapshot = None
-        if catalogue:
-            with self._database.read() as connection:
-                newest = self._catalogue.current_revision(connection)
-                snapshot = self._newest(connection, newest)
-        message = pack(Publish(revision, snapshot, digests, everything))
-        for worker in self._workers:
-            if worker.link is not None:
-                worker.link.send(message)
         self.told = revision
+
+        def look(connection: Connection) -> Snapshot:
+            newest = self._catalogue.current_revision(connection)
+            return self._newest(connection, newest)
+
+        def tell(snapshot: Snapshot | None) -> None:
+            message = pack(Publish(revision, snapshot, digests, everything))
+            for worker in self._workers:
+                if worker.link is not None:
+                    worker.link.send(message)
+
+        def missed() -> None:
+            self._missed = True
+
+        if catalogue:
+            self._access.read(look, tell, missed)
+        else:
+            self._access.in_turn(lambda: tell(None))
 
     def _newest(self, connection: Connection, revision: int) -> Snapshot:
         if self._snapshot is None or self._snapshot.revision != revision:
             self._snapshot = self._catalogue.snapshot(connection)
         return self._snapshot
+
+
+def _nothing() -> None:
+    """There is nothing to be done about it."""

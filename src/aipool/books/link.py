@@ -19,21 +19,30 @@ import structlog
 
 from aipool.books.batches import Batches
 from aipool.books.broadcast import Broadcast
+from aipool.books.collecting import Collector
+from aipool.books.rates import RateKeeper
 from aipool.books.requests import Answer, Borrow, Misplaced, Open, append_of
 from aipool.books.workers import Worker, Workers
 from aipool.doors.frames import (
     Acquire,
     Applied,
+    AskPermits,
     Changed,
+    Collect,
+    Collected,
     Counters,
     Fenced,
     FetchToken,
     FromWorker,
+    GivenBack,
     Hello,
+    PermitsBack,
     Ping,
     Pong,
+    Recorded,
     Ship,
     Splitter,
+    Today,
     Welcome,
     from_worker,
     pack,
@@ -50,8 +59,8 @@ _PING = pack(Ping())
 class Books:
     """What a connection needs of the ledger process.
 
-    is_held: whether an epoch's lock is held.  counted: takes a worker's metrics.
-    lost: a worker's connection ended, so it may be dead.
+    is_held: whether an epoch's lock is held.  today: the day for the windows of budgets.
+    counted: takes a worker's metrics.  lost: a worker's connection ended, so it may be dead.
     """
 
     def __init__(
@@ -59,15 +68,21 @@ class Books:
         batches: Batches,
         broadcast: Broadcast,
         workers: Workers,
+        collector: Collector,
+        rates: RateKeeper,
         *,
         is_held: Callable[[int], bool],
+        today: Callable[[], int],
         counted: Callable[[int, Counters], None],
         lost: Callable[[], None],
     ) -> None:
         self.batches = batches
         self.broadcast = broadcast
         self.workers = workers
+        self.collector = collector
+        self.rates = rates
         self.is_held = is_held
+        self.today = today
         self.counted = counted
         self.lost = lost
         self.links: set[Link] = set()
@@ -145,6 +160,14 @@ class Link(asyncio.Protocol):
                 self._said()
                 if self._worker is not None:
                     self._books.broadcast.applied(self._worker, message.revision)
+            case Collect():
+                self._collect(message)
+            case GivenBack():
+                self._given_back(self._said(), message)
+            case AskPermits():
+                self._books.rates.ask(self._said(), message)
+            case PermitsBack():
+                self._books.rates.given_back(self._said(), message.number, message.entries)
             case Counters():
                 self._books.counted(self._said(), message)
             case Pong():
@@ -159,6 +182,18 @@ class Link(asyncio.Protocol):
         if not self._epoch:
             raise ValueError("a worker speaks before its Hello")
         return self._epoch
+
+    def _collect(self, message: Collect) -> None:
+        def done(complete: bool) -> None:
+            self.send(pack(Collected(message.number, complete)))
+
+        self._books.collector.collect(message.budgets, self._epoch, done)
+
+    def _given_back(self, epoch: int, message: GivenBack) -> None:
+        if self._worker is not None:
+            self._books.collector.given_back(
+                epoch, message.number, message.position, self._worker.high_water
+            )
 
     def _hello(self, hello: Hello) -> None:
         if self._epoch or not 0 < hello.epoch <= EPOCH_MAX:
@@ -176,6 +211,7 @@ class Link(asyncio.Protocol):
                 )
             self._answered(answer)
             if self._worker is not None:
+                self.send(pack(Today(self._books.today())))
                 self._books.broadcast.greet(self._worker, hello.applied)
 
         self._books.batches.submit(Open(hello.epoch, hello.worker, hello.pid), welcome)
@@ -186,8 +222,15 @@ class Link(asyncio.Protocol):
             self.close()
             return
         self.send(pack(answer))
-        if isinstance(answer, Fenced):
+        if isinstance(answer, Recorded | Welcome):
+            self._recorded(answer.high_water)
+        elif isinstance(answer, Fenced):
             self.close()
+
+    def _recorded(self, high_water: int) -> None:
+        if self._worker is not None:
+            self._worker.high_water = high_water
+            self._books.collector.recorded(self._epoch, high_water)
 
 
 async def serve(path: Path, books: Books) -> asyncio.Server:

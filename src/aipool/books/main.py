@@ -11,29 +11,37 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 import uvloop
 from sqlalchemy.engine import Connection
 
 from aipool.books import metrics, publish, upkeep
+from aipool.books.access import Access, access_to
 from aipool.books.batches import Batches
 from aipool.books.broadcast import Broadcast
+from aipool.books.calendar import Calendar, Day, seconds_to_midnight
+from aipool.books.collecting import Collector
 from aipool.books.epochs import Epochs
 from aipool.books.link import Books, serve
+from aipool.books.rate_file import RateFile
+from aipool.books.rates import RateKeeper
 from aipool.books.recovery import PASSING, Recovery
 from aipool.books.workers import Workers
+from aipool.doors.frames import Today, pack
 from aipool.doors.snapshot import Snapshot, TokenView
 from aipool.installation import run_directory
 from aipool.kit import logging
-from aipool.kit.db import Database, open_database
+from aipool.kit.ballast import Ballast
+from aipool.kit.db import Database, DatabaseUnreachable, SqliteDatabase, open_database
 from aipool.kit.sealing import Keyring, load_keyring
 from aipool.ledger import service as ledger
-from aipool.ledger.types import EpochState
+from aipool.ledger.types import EpochState, StreamRow
 from aipool.process import Child
 
 log = structlog.get_logger()
@@ -47,11 +55,15 @@ PING_SECONDS = 1.0
 #: Two pings this far apart: this process had been stopped.
 STALL_SECONDS = 2.5
 LOG_SECONDS = 0.5
+ROOM_SECONDS = 2.0
 TIDY_SECONDS = 60.0
 BALANCE_SECONDS = 60.0
 #: A connection that ended is often a process about to end: look again a moment later.
 LOST_SECONDS = 0.01
 STOP_SECONDS = 5.0
+CLOCK_SECONDS = 1.0
+#: Pause between two attempts to reach a database at the start.
+UNREACHABLE_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -75,26 +87,58 @@ class SliceCatalogue:
         return publish.token_view(connection, digest)
 
 
+class Beginning(NamedTuple):
+    """What the books say when the process starts."""
+
+    day: Day | None
+    revision: int
+    open: list[StreamRow]
+    frozen: int
+
+
 class LedgerProcess:
     """Everything of it, built once."""
 
     def __init__(
-        self, child: Child, database: Database, keyring: Keyring, *, data_dir: Path
+        self,
+        child: Child,
+        database: Database,
+        access: Access,
+        keyring: Keyring,
+        beginning: Beginning,
+        *,
+        data_dir: Path,
     ) -> None:
         self._child = child
         self._database = database
+        self._access = access
+        self._beginning = beginning
         self._metrics = metrics.Metrics()
         self._epochs = Epochs(data_dir)
         self._workers = Workers()
+        self._calendar = Calendar(beginning.day, time.time(), _passed_seconds())
         self._batches = Batches(
-            database, slice_max_nano=child.settings.slice_max_nano, observer=self._metrics
+            access,
+            slice_max_nano=child.settings.slice_max_nano,
+            today=self._today,
+            observer=self._metrics,
         )
+        self._collector = Collector(access, self._workers)
+        self._rate_file = RateFile(data_dir / "rates", _passed_seconds())
+        self._rates = RateKeeper(self._workers, self._rate_file, _passed_seconds)
+        self._batches.is_awaited = lambda: self._collector.is_waiting
+        self._day_is_kept = beginning.day is not None
         self._metrics.entries_queued = lambda: self._batches.entries_queued
-        self._broadcast = Broadcast(database, SliceCatalogue(keyring), self._workers)
+        self._broadcast = Broadcast(
+            access, SliceCatalogue(keyring), self._workers, told=beginning.revision
+        )
         self._recovery = Recovery(database, self._epochs)
         self._recovering = ThreadPoolExecutor(1, "recovery")
         self._keeping = ThreadPoolExecutor(1, "upkeep")
-        self._log = upkeep.LogMover(self._database)
+        settings = child.settings
+        self._room = upkeep.RoomKeeper(Ballast(settings.ballast_path, settings.ballast_bytes))
+        self._batches.relieve = self._room.give
+        self._log = upkeep.LogMover(database) if isinstance(database, SqliteDatabase) else None
         self._look_soon = asyncio.Event()
         self._pinged_at = float("inf")
         self._stop = asyncio.Event()
@@ -106,28 +150,34 @@ class LedgerProcess:
             loop.add_signal_handler(number, self._stop.set)
         self._child.on_orphaned(loop, self._stop.set)
 
-        with self._database.read() as connection:
-            self._workers.load(ledger.epochs_in(connection, EpochState.OPEN), loop.time())
-            self._metrics.epochs_frozen = len(ledger.epochs_in(connection, EpochState.FROZEN))
+        self._workers.load(self._beginning.open, loop.time())
+        self._metrics.epochs_frozen = self._beginning.frozen
         if self._metrics.epochs_frozen:
             log.critical("epochs_frozen", count=self._metrics.epochs_frozen)
         books = Books(
             self._batches,
             self._broadcast,
             self._workers,
+            self._collector,
+            self._rates,
             is_held=self._epochs.is_held,
+            today=self._today,
             counted=self._metrics.counted,
             lost=self._lost,
         )
+        await self._keep_room()
         server = await serve(socket_path, books)
         metrics_server = await self._serve_metrics()
         writing = asyncio.create_task(self._batches.run())
         watching = [
             asyncio.create_task(self._watch_workers()),
+            asyncio.create_task(self._keep_calendar()),
             asyncio.create_task(_every(PING_SECONDS, self._ping)),
             asyncio.create_task(_every(LOG_SECONDS, self._move_log)),
+            asyncio.create_task(_every(ROOM_SECONDS, self._keep_room)),
             asyncio.create_task(_every(TIDY_SECONDS, self._tidy)),
             asyncio.create_task(_every(BALANCE_SECONDS, self._balance)),
+            asyncio.create_task(_every(TIDY_SECONDS, self._rates.sweep)),
         ]
         self._child.ready()
         log.info("ledger_process_ready", workers=len(self._workers))
@@ -150,7 +200,10 @@ class LedgerProcess:
         self._recovery.stop()
         self._recovering.shutdown()
         self._keeping.shutdown()
-        self._database.checkpoint(truncate=True)
+        self._rate_file.close()
+        await self._access.close()
+        if isinstance(self._database, SqliteDatabase):
+            self._database.checkpoint(truncate=True)
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -180,12 +233,51 @@ class LedgerProcess:
         for ended in await loop.run_in_executor(self._recovering, self._recovery.sweep):
             self._metrics.epoch_ended(ended)
             self._workers.remove(ended.epoch)
+            self._collector.over(ended.epoch)
+            self._rates.over(ended.epoch)
         self._broadcast.recheck()
+
+    # --- the day ----------------------------------------------------------------------------
+
+    def _today(self) -> int:
+        return self._calendar.day.number
+
+    async def _keep_calendar(self) -> None:
+        """Looks at the clock each second, and at midnight to the moment."""
+        while True:
+            try:
+                await self._look_at_the_clock()
+            except PASSING as error:
+                log.warning("calendar_not_kept", reason=str(error))
+            await asyncio.sleep(min(CLOCK_SECONDS, seconds_to_midnight(time.time())))
+
+    async def _look_at_the_clock(self) -> None:
+        calendar, was = self._calendar, self._calendar.day
+        if was.frozen:
+            kept = await self._access.get(ledger.today)
+            if kept is not None and not kept[1]:
+                calendar.confirm(Day(*kept), time.time(), _passed_seconds())
+        day = calendar.look(time.time(), _passed_seconds())
+        if day != calendar.day or not self._day_is_kept:
+            await self._access.write(lambda tx: ledger.set_day(tx, day.number, frozen=day.frozen))
+            self._day_is_kept = True
+            calendar.keep(day)
+        if calendar.day.frozen and not was.frozen:
+            log.critical("clock_leapt", day=was.number, todo="aipool ledger confirm-clock")
+        if calendar.day.number != was.number:
+            self._tell_day()
+
+    def _tell_day(self) -> None:
+        message = pack(Today(self._today()))
+        for worker in self._workers:
+            if worker.link is not None:
+                worker.link.send(message)
 
     async def _ping(self) -> None:
         now = asyncio.get_running_loop().time()
-        if now - self._pinged_at > STALL_SECONDS:
-            # This process was stopped for a while: nobody's silence counts.
+        if now - self._pinged_at > STALL_SECONDS or self._batches.is_held_up:
+            # This process was stopped for a while, or its database is away and keeps it from
+            # welcoming a worker: nobody's silence counts.
             for worker in self._workers:
                 worker.reached_at = now
         self._pinged_at = now
@@ -202,11 +294,14 @@ class LedgerProcess:
     async def _move_log(self) -> None:
         loop = asyncio.get_running_loop()
         commits, now = self._metrics.commits, loop.time()
-        if self._log.is_due(commits, now):
+        if self._log is not None and self._log.is_due(commits, now):
             await loop.run_in_executor(self._keeping, self._log.move, commits, now)
 
     async def _balance(self) -> None:
         self._metrics.imbalance_nano = await self._keep(upkeep.balance, self._database)
+
+    async def _keep_room(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._keeping, self._room.look)
 
     async def _tidy(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._recovering, self._recovery.tidy)
@@ -224,6 +319,31 @@ class LedgerProcess:
         except OSError as error:
             log.error("metrics_not_served", port=port, reason=str(error))  # noqa: TRY400
             return None
+
+
+def _passed_seconds() -> float:
+    """Time that has really passed: nobody sets this clock, and it runs in the machine's sleep."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+async def _first_look(access: Access) -> Beginning:
+    """Waits for a database that cannot be reached: nobody else could do more without it."""
+    while True:
+        try:
+            return await access.get(_beginning)
+        except DatabaseUnreachable as error:
+            log.error("database_unreachable", reason=str(error))  # noqa: TRY400
+            await asyncio.sleep(UNREACHABLE_SECONDS)
+
+
+def _beginning(connection: Connection) -> Beginning:
+    day = ledger.today(connection)
+    return Beginning(
+        Day(*day) if day is not None else None,
+        publish.current_revision(connection),
+        ledger.epochs_in(connection, EpochState.OPEN),
+        len(ledger.epochs_in(connection, EpochState.FROZEN)),
+    )
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -245,7 +365,11 @@ def main() -> None:
 
     async def run() -> None:
         child.start_heartbeat(asyncio.get_running_loop())
-        process = LedgerProcess(child, database, keyring, data_dir=settings.data_dir)
+        access = access_to(database)
+        beginning = await _first_look(access)
+        process = LedgerProcess(
+            child, database, access, keyring, beginning, data_dir=settings.data_dir
+        )
         # What was built at the start lives for ever, and batches make no cycles.
         gc.collect()
         gc.freeze()

@@ -13,12 +13,14 @@ import gc
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 
 from sqlalchemy.engine import Connection
 
 from aipool.api_tokens import rules as token_rules
 from aipool.api_tokens import service as api_tokens
 from aipool.catalog import service as catalog
+from aipool.doors import snapshot
 from aipool.doors.snapshot import (
     GroupView,
     KeyView,
@@ -31,12 +33,10 @@ from aipool.doors.snapshot import (
     wallet_budget,
 )
 from aipool.groups import service as groups
+from aipool.groups.types import CallLimits
 from aipool.kit import db
 from aipool.kit.sealing import Keyring
 from aipool.pool import service as pool
-
-#: A token's own limit counts over its whole life: the window with this number.
-_WHOLE_LIFE = 0
 
 
 def current_revision(connection: Connection) -> int:
@@ -65,9 +65,11 @@ def token_view(connection: Connection, digest: bytes) -> TokenView | None:
     if found is None:
         return None
     token = found.token
-    budgets = [(wallet_budget(token.user_id), _WHOLE_LIFE)]
-    if token.limit_nano is not None:
-        budgets.append((token_budget(token.id), _WHOLE_LIFE))
+    budgets = [wallet_budget(token.user_id)]
+    if token.total_nano is not None:
+        budgets.append(token_budget(token.id))
+    if token.limit_nano is not None and token.limit_budget not in budgets:
+        budgets.append(token.limit_budget)
     return TokenView(
         id=token.id,
         user_id=token.user_id,
@@ -78,12 +80,24 @@ def token_view(connection: Connection, digest: bytes) -> TokenView | None:
         ips=token.ips,
         budgets=tuple(budgets),
         blocked=token_rules.why_blocked(found),
+        limits=_call_limits(token.limits),
     )
+
+
+def _call_limits(limits: CallLimits) -> snapshot.CallLimits:
+    return snapshot.CallLimits(*(limit or 0 for limit in astuple(limits)))
 
 
 def _groups(connection: Connection) -> tuple[GroupView, ...]:
     return tuple(
-        GroupView(group.id, group.name, group.multiplier_ppm, group.models)
+        GroupView(
+            group.id,
+            group.name,
+            group.multiplier_ppm,
+            group.models,
+            _call_limits(group.each_user),
+            _call_limits(group.whole),
+        )
         for group in groups.list_groups(connection)
     )
 
@@ -99,6 +113,7 @@ def _models(connection: Connection) -> tuple[ModelView, ...]:
             model.max_output_tokens,
             model.price,
             tuple([RouteView(*route) for route in model.routes]),
+            model.hidden_reasoning,
         )
         for model in catalog.list_models(connection)
         if model.enabled

@@ -33,15 +33,16 @@ from aipool.doors.outcome import Outcome
 from aipool.doors.records import Entry
 from aipool.kit.db import Transaction
 from aipool.ledger import service as ledger
+from aipool.ledger.rules import counts_requests
 from aipool.ledger.types import (
     Command,
     EpochState,
     GiveBack,
     Lend,
+    LendRule,
     Lent,
     Settle,
     Settled,
-    SliceRule,
     StreamRow,
 )
 
@@ -66,13 +67,17 @@ def record(
     *,
     at_ms: int,
     slice_max_nano: int,
+    day: int,
     careful: bool = False,
 ) -> Batch:
     """Writes a batch through `tx`; its answers may be sent once `tx` is committed.
 
-    careful: look up which calls are recorded already and leave those alone.
+    day: the UTC day it is for the windows of budgets.
+    careful: look up which calls are recorded already and leave those alone, and write
+    nothing that a database cannot keep.
     """
-    plan = _Plan(tx, at_ms, slice_max_nano, {request.epoch for request in requests})
+    epochs = {request.epoch for request in requests}
+    plan = _Plan(tx, at_ms, slice_max_nano, day, epochs)
     if careful:
         plan.leave_alone(requests)
     slots = [plan.add(request) for request in requests]
@@ -86,6 +91,8 @@ def record(
             written_off += answer.written_off_nano
         elif isinstance(answer, Lent):
             lent[index] = _granted(plan.numbers[index], answer)
+    if careful:
+        rows = [_without_nul(row) for row in rows]
     call_log.record(tx, rows)
     ledger.advance_epochs(tx, plan.marks)
     ledger.keep_replies(
@@ -114,7 +121,9 @@ class _Plan:
     Lend, by epoch.
     """
 
-    def __init__(self, tx: Transaction, at_ms: int, slice_max_nano: int, epochs: set[int]) -> None:
+    def __init__(
+        self, tx: Transaction, at_ms: int, slice_max_nano: int, day: int, epochs: set[int]
+    ) -> None:
         self.commands: list[Command] = []
         self.free_calls: list[Outcome] = []
         self.charged_calls: dict[int, Outcome] = {}
@@ -124,9 +133,10 @@ class _Plan:
         self._tx = tx
         self._at_ms = at_ms
         self._slice_max_nano = slice_max_nano
-        self._streams = ledger.load_epochs(tx.connection, epochs)
+        self._day = day
+        self._streams = ledger.load_epochs(tx, epochs)
         self._known: set[str] | None = None
-        self._rule: SliceRule | None = None
+        self._rule: LendRule | None = None
 
     def leave_alone(self, requests: Sequence[Request]) -> None:
         """Looks up which of the calls are in the books."""
@@ -176,13 +186,13 @@ class _Plan:
 
     def _entry(self, epoch: int, entry: Entry) -> None:
         if not isinstance(entry, Outcome):
-            self.commands.append(GiveBack(epoch, entry.budget, entry.window, entry.amount_nano))
+            self.commands.append(GiveBack(epoch, entry.budget, entry.window, entry.amount))
             return
         if self._known is not None:
             if entry.rid in self._known:
                 return
             self._known.add(entry.rid)
-        if entry.charge_nano > 0:
+        if entry.charge_nano > 0 or counts_requests(entry.budgets):
             self.charged_calls[len(self.commands)] = entry
             self.commands.append(Settle(epoch, entry))
         else:
@@ -197,15 +207,15 @@ class _Plan:
         if number < last:
             return Misplaced(f"request {number} after {last}")
         index = len(self.commands)
-        self.commands.append(Lend(epoch, request.acquire.chains, self._slice_rule()))
+        self.commands.append(Lend(epoch, request.acquire.chains, self._lend_rule()))
         self.numbers[index] = number
         self.lends[epoch] = index
         return index
 
-    def _slice_rule(self) -> SliceRule:
+    def _lend_rule(self) -> LendRule:
         if self._rule is None:
             active = ledger.active_epochs(self._tx.connection)
-            self._rule = SliceRule(active, self._slice_max_nano)
+            self._rule = LendRule(active, self._slice_max_nano, self._day)
         return self._rule
 
 
@@ -216,6 +226,14 @@ def _fenced(stream: StreamRow) -> Fenced:
 def _granted(number: int, lent: Lent) -> Granted:
     return Granted(
         number, tuple([tuple([Grant(*grant) for grant in chain]) for chain in lent.chains])
+    )
+
+
+def _without_nul(row: CallRow) -> CallRow:
+    """PostgreSQL keeps no text with a NUL in it."""
+    return CallRow._make(
+        value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
+        for value in row
     )
 
 

@@ -28,9 +28,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-import sqlalchemy as sa
 import structlog
-from pysqlite3 import dbapi2
 
 from aipool.books import journal
 from aipool.books.epochs import Epochs
@@ -40,7 +38,7 @@ from aipool.doors.frames import Recorded
 from aipool.doors.outcome import Outcome, UsageSource
 from aipool.doors.records import Entry, Hold, Progress, Returned
 from aipool.kit.clock import now_ms, now_seconds
-from aipool.kit.db import Database, DatabaseBusy
+from aipool.kit.db import PASSING_ERRORS, Database, DatabaseBusy
 from aipool.ledger import service as ledger
 from aipool.ledger.types import EpochState, StreamRow
 from aipool.rating.per_token import rate
@@ -60,7 +58,7 @@ UNREGISTERED_SECONDS = 60
 _BUSY_PAUSE_SECONDS = 0.02
 
 #: What may pass by itself, so that trying again is right: a full disk, a locked database.
-PASSING = (OSError, DatabaseBusy, sa.exc.OperationalError, dbapi2.OperationalError)
+PASSING: tuple[type[Exception], ...] = (OSError, *PASSING_ERRORS)
 
 
 class Ending(StrEnum):
@@ -83,6 +81,9 @@ class Ended:
 
 class _MovedOn(Exception):
     """Something of the epoch was recorded after it was looked at; look again."""
+
+
+_PUT_OFF: tuple[type[Exception], ...] = (_MovedOn, *PASSING)
 
 
 class Recovery:
@@ -117,7 +118,7 @@ class Recovery:
         """Deletes the directories of epochs that are closed or were never registered."""
         present = list(self._epochs.present())
         with self._database.read() as connection:
-            streams = ledger.load_epochs(connection, present)
+            streams = ledger.find_epochs(connection, present)
         for epoch in present:
             stream = streams.get(epoch)
             if stream is None:
@@ -149,7 +150,7 @@ class Recovery:
             started = time.monotonic()
             try:
                 ended = self._read_and_record(stream)
-            except (_MovedOn, *PASSING):
+            except _PUT_OFF:
                 raise
             except Exception:
                 log.exception("journal_not_writable_to_the_books", epoch=f"{stream.epoch:016x}")
@@ -208,6 +209,7 @@ class Recovery:
                         [Append(epoch, start, end, tuple(entries))],
                         at_ms=now_ms(),
                         slice_max_nano=0,  # nothing is lent here
+                        day=0,
                         careful=True,
                     )
                     if batch.answers != (Recorded(end),):

@@ -1,7 +1,7 @@
 """What the ledger process does on the side: checkpoints of the database's log, and of the
-system accounts.
+system accounts, and room on the disk.
 
-Both run in one thread with connections of their own, so that the books never wait for
+All of it runs in one thread with connections of their own, so that the books never wait for
 them. Only this process moves the write-ahead log into the main file: no other writer pays
 for it, and readers elsewhere cannot be surprised by it.
 """
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import structlog
 
-from aipool.kit.db import Database
+from aipool.kit.ballast import Ballast
+from aipool.kit.db import Database, SqliteDatabase
 from aipool.ledger import service as ledger
 
 log = structlog.get_logger()
@@ -34,7 +35,7 @@ class LogMover:
     of a file drops the locks that SQLite holds on it.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._commits = 0
         self._at = 0.0
@@ -55,13 +56,38 @@ class LogMover:
             return 0
 
 
+class RoomKeeper:
+    """Keeps room on the disk of the data folder (kit.ballast), and says when there is none."""
+
+    def __init__(self, ballast: Ballast) -> None:
+        self._ballast = ballast
+        self._was_there: bool | None = None
+
+    def look(self) -> None:
+        """Makes the ballast when it is missing and there is room again."""
+        there = self._ballast.make()
+        was_there, self._was_there = self._was_there, there
+        if was_there is None and not there:
+            log.warning("disk_nearly_full", todo="make room: a full disk will cut calls off")
+        elif was_there and not there:
+            log.error("disk_full", todo="make room: no calls are admitted until then")
+        elif was_there is False and there:
+            log.info("disk_has_room")
+
+    def give(self, error: Exception) -> bool:
+        """When this error says that the disk is full: is there room now that was kept?"""
+        return "disk is full" in str(error) and self._ballast.release()
+
+
 def balance(database: Database) -> int:
     """Moves the system accounts' checkpoints; the sum of all accounts in nano, which is 0.
 
     The fold is read without the write lock, for after a busy minute it takes a while.
     """
-    with database.read() as connection:
-        folded = ledger.fold(connection)
+    with database.write() as tx:
+        settled = ledger.settled_seq(tx)
+    with database.read(patient=True) as connection:
+        folded = ledger.fold(connection, settled)
     if folded.imbalance_nano:
         log.critical("ledger_imbalance", imbalance_nano=folded.imbalance_nano)
     else:

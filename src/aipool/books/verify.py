@@ -62,7 +62,7 @@ def verify(database: Database) -> Report:
     ledger_totals, call_totals = of_ledger.Totals(), of_calls.Totals()
     kept: list[Difference] = []
     count = 0
-    with database.read() as connection:
+    with database.read(patient=True) as connection:
         for difference in chain(
             of_ledger.differences(connection, ledger_totals),
             of_calls.differences(connection, call_totals),

@@ -23,10 +23,11 @@ class Worker:
     """One live worker.
 
     link: its connection, None while it has none.  applied: the newest revision it acts
-    on, as it said.  reached_at: when it was last heard, on the loop's clock.
+    on, as it said.  high_water: up to where its journal is recorded.  reached_at: when it
+    was last heard, on the loop's clock.
     """
 
-    __slots__ = ("applied", "epoch", "index", "link", "pid", "reached_at", "reported")
+    __slots__ = ("applied", "epoch", "high_water", "index", "link", "pid", "reached_at", "reported")
 
     def __init__(self, epoch: int, index: int, pid: int, now: float) -> None:
         self.epoch = epoch
@@ -34,6 +35,7 @@ class Worker:
         self.pid = pid
         self.link: Link | None = None
         self.applied = 0
+        self.high_water = 0
         self.reached_at = now
         self.reported = False
 

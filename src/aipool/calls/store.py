@@ -12,7 +12,7 @@ from aipool.calls.tables import call_months, calls_table, usage_hours
 from aipool.calls.types import HOUR_MS, CallRow, CheckedCall, UsageHour
 from aipool.catalog.tables import prices
 from aipool.kit.bulk import BulkStatement, NamedRows
-from aipool.kit.db import Int64
+from aipool.kit.db import Int64, Text, whole_sum
 from aipool.rating.types import TokenPrice
 
 
@@ -33,9 +33,13 @@ def months_among(connection: Connection, months: Collection[str]) -> set[str]:
 
 
 def open_month(connection: Connection, month: str) -> None:
-    """Makes the table of a month that has none."""
-    calls_table(month).create(connection)
-    connection.execute(sa.insert(call_months).values(month=month))
+    """Makes the table of a month, unless another writer has just made it."""
+    added = connection.execute(
+        sa.text("INSERT INTO call_months (month) VALUES (:month) ON CONFLICT DO NOTHING"),
+        {"month": month},
+    )
+    if added.rowcount:
+        calls_table(month).create(connection, checkfirst=False)
 
 
 @cache
@@ -151,7 +155,7 @@ def stream_usage_of_calls(connection: Connection) -> Iterator[UsageHour]:
         )
     rows = sa.union_all(*parts).subquery()
     key = [rows.c[name] for name in UsageHour._fields[:5]]
-    sums = [sa.func.sum(rows.c[name]) for name in UsageHour._fields[5:]]
+    sums = [whole_sum(rows.c[name]) for name in UsageHour._fields[5:]]
     statement = sa.select(*key, *sums).group_by(*key).order_by(*key)
     for row in connection.execute(statement, execution_options=_STREAMED):
         yield UsageHour._make(row)
@@ -159,8 +163,8 @@ def stream_usage_of_calls(connection: Connection) -> Iterator[UsageHour]:
 
 def used_by_tokens(connection: Connection) -> Iterator[tuple[str, int]]:
     """What each token's calls cost its user, by the name of its budget."""
-    name = sa.literal("token:") + sa.cast(usage_hours.c.token_id, sa.Text)
-    used = sa.func.sum(usage_hours.c.charged_nano)
+    name = sa.literal("token:", Text) + sa.cast(usage_hours.c.token_id, sa.Text)
+    used = whole_sum(usage_hours.c.charged_nano)
     statement = (
         sa.select(name.label("budget"), used)
         .where(usage_hours.c.token_id != 0)

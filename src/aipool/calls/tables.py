@@ -10,12 +10,12 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from aipool.kit.db import Int64, metadata
+from aipool.kit.db import Int64, Text, metadata
 
 call_months = sa.Table(
     "call_months",
     metadata,
-    sa.Column("month", sa.Text, primary_key=True),
+    sa.Column("month", Text, primary_key=True),
 )
 
 usage_hours = sa.Table(
@@ -25,7 +25,7 @@ usage_hours = sa.Table(
     sa.Column("user_id", Int64, primary_key=True, autoincrement=False),
     sa.Column("token_id", Int64, primary_key=True, autoincrement=False),
     sa.Column("group_id", Int64, primary_key=True, autoincrement=False),
-    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("model", Text, primary_key=True),
     sa.Column("calls", Int64, nullable=False),
     sa.Column("errors", Int64, nullable=False),
     sa.Column("input_tokens", Int64, nullable=False),
@@ -47,18 +47,18 @@ def calls_table(month: str) -> sa.Table:
     return sa.Table(
         f"calls_{month}",
         _monthly,
-        sa.Column("rid", sa.Text, nullable=False, unique=True),
+        sa.Column("rid", Text, nullable=False, unique=True),
         sa.Column("at_ms", Int64, nullable=False),
         sa.Column("duration_ms", Int64, nullable=False),
         sa.Column("first_token_ms", Int64, nullable=False),
         sa.Column("user_id", Int64, nullable=False),
         sa.Column("token_id", Int64, nullable=False),
         sa.Column("group_id", Int64, nullable=False),
-        sa.Column("model", sa.Text, nullable=False),
-        sa.Column("endpoint", sa.Text, nullable=False),
+        sa.Column("model", Text, nullable=False),
+        sa.Column("endpoint", Text, nullable=False),
         sa.Column("stream", sa.Boolean, nullable=False),
         sa.Column("status", Int64, nullable=False),
-        sa.Column("error", sa.Text, nullable=False),
+        sa.Column("error", Text, nullable=False),
         sa.Column("input_tokens", Int64, nullable=False),
         sa.Column("cached_tokens", Int64, nullable=False),
         sa.Column("output_tokens", Int64, nullable=False),
@@ -72,11 +72,11 @@ def calls_table(month: str) -> sa.Table:
         sa.Column("cost_nano", Int64, nullable=False),
         sa.Column("vendor_id", Int64, nullable=False),
         sa.Column("key_id", Int64, nullable=False),
-        sa.Column("upstream_model", sa.Text, nullable=False),
-        sa.Column("upstream_request_id", sa.Text, nullable=False),
-        sa.Column("attempts", sa.Text, nullable=False),
-        sa.Column("ip", sa.Text, nullable=False),
-        sa.Column("user_agent", sa.Text, nullable=False),
+        sa.Column("upstream_model", Text, nullable=False),
+        sa.Column("upstream_request_id", Text, nullable=False),
+        sa.Column("attempts", Text, nullable=False),
+        sa.Column("ip", Text, nullable=False),
+        sa.Column("user_agent", Text, nullable=False),
         sa.Column("recovered", sa.Boolean, nullable=False),
         sa.CheckConstraint("charged_nano >= 0", name="charged"),
         sa.CheckConstraint("written_off_nano >= 0", name="written_off"),

@@ -35,6 +35,13 @@ def kind(text: str) -> Kind:
         ) from None
 
 
+def yes_or_no(text: str) -> bool:
+    """A switch; raises Invalid."""
+    if text not in ("true", "false"):
+        raise Invalid("invalid_switch", f"{text!r}: write true or false")
+    return text == "true"
+
+
 def token_count(text: str) -> int:
     """A context or an output cap, in tokens; raises Invalid."""
     whole = text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX

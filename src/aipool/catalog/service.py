@@ -110,6 +110,7 @@ def _differences(before: Model, terms: ModelTerms) -> tuple[str, ...]:
             ("kind", before.kind, terms.kind),
             ("context", before.context_tokens, terms.context_tokens),
             ("max_output_tokens", before.max_output_tokens, terms.max_output_tokens),
+            ("hidden_reasoning", before.hidden_reasoning, terms.hidden_reasoning),
         )
         if old != new
     ]
@@ -164,6 +165,7 @@ def _fields(model: Model | ModelTerms) -> dict[str, object]:
         "kind": model.kind,
         "context_tokens": model.context_tokens,
         "max_output_tokens": model.max_output_tokens,
+        "hidden_reasoning": model.hidden_reasoning,
         "price": describe(model.price),
         "routes": [
             [route.vendor_id, route.upstream_model, describe(route.cost), list(route.groups)]

@@ -42,6 +42,7 @@ def insert_model(connection: Connection, terms: ModelTerms, *, price_id: int, at
                 kind=terms.kind,
                 context_tokens=terms.context_tokens,
                 max_output_tokens=terms.max_output_tokens,
+                hidden_reasoning=terms.hidden_reasoning,
                 enabled=True,
                 price_id=price_id,
                 created_at_ms=at_ms,
@@ -62,6 +63,7 @@ def update_model(
             kind=terms.kind,
             context_tokens=terms.context_tokens,
             max_output_tokens=terms.max_output_tokens,
+            hidden_reasoning=terms.hidden_reasoning,
             price_id=price_id,
         )
     )
@@ -113,6 +115,7 @@ def list_models(connection: Connection, *, name: str | None = None) -> list[Mode
         models.c.enabled,
         models.c.created_at_ms,
         models.c.price_id,
+        models.c.hidden_reasoning,
     ).order_by(models.c.id)
     route_query = sa.select(
         routes.c.model_id,
@@ -120,7 +123,7 @@ def list_models(connection: Connection, *, name: str | None = None) -> list[Mode
         routes.c.upstream_model,
         routes.c.cost_price_id,
         # As text: nearly every route is open to all groups and needs no decoding.
-        sa.type_coerce(routes.c.groups, sa.Text),
+        sa.cast(routes.c.groups, sa.Text),
     ).order_by(routes.c.model_id, routes.c.position)
     if name is not None:
         model_query = model_query.where(models.c.name == name)
@@ -161,7 +164,8 @@ def model_names(connection: Connection) -> set[str]:
 
 
 def _model(row: Any, price_of: dict[int, TokenPrice], routes_of: dict[int, list[Route]]) -> Model:
-    model_id, name, kind, context_tokens, max_output_tokens, enabled, created_at_ms, price_id = row
+    model_id, name, kind, context_tokens, max_output_tokens, enabled, *rest = row
+    created_at_ms, price_id, hidden_reasoning = rest
     return Model(
         ModelId(model_id),
         name,
@@ -172,4 +176,5 @@ def _model(row: Any, price_of: dict[int, TokenPrice], routes_of: dict[int, list[
         created_at_ms,
         price_of[price_id],
         tuple(routes_of.get(model_id, ())),
+        hidden_reasoning,
     )

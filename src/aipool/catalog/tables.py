@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from aipool.kit.db import Int64, append_only, metadata
+from aipool.kit.db import Int64, Text, append_only, metadata
 from aipool.kit.money import PRICE_NANO_MAX
 
 prices = append_only(
@@ -31,13 +31,14 @@ models = sa.Table(
     "models",
     metadata,
     sa.Column("id", Int64, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
-    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("name", Text, nullable=False, unique=True),
+    sa.Column("kind", Text, nullable=False),
     sa.Column("context_tokens", Int64, nullable=False),
     sa.Column("max_output_tokens", Int64, nullable=False),
     sa.Column("enabled", sa.Boolean, nullable=False),
     sa.Column("price_id", Int64, sa.ForeignKey("prices.id"), nullable=False),
     sa.Column("created_at_ms", Int64, nullable=False),
+    sa.Column("hidden_reasoning", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 routes = sa.Table(
@@ -47,7 +48,7 @@ routes = sa.Table(
     sa.Column("position", sa.Integer, primary_key=True),
     # The vendors belong to a slice above this one, so they are named, not imported.
     sa.Column("vendor_id", Int64, sa.ForeignKey("vendors.id"), nullable=False),
-    sa.Column("upstream_model", sa.Text, nullable=False),
+    sa.Column("upstream_model", Text, nullable=False),
     sa.Column("cost_price_id", Int64, sa.ForeignKey("prices.id"), nullable=False),
     sa.Column("groups", sa.JSON, nullable=False),
 )

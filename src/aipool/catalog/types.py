@@ -35,7 +35,11 @@ class Route(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A model on sale. `routes` are in the order in which they are tried."""
+    """A model on sale. `routes` are in the order in which they are tried.
+
+    hidden_reasoning: it thinks out of sight, so that what it has used cannot be followed
+    while it answers; a stream of it holds its whole worst case from the start.
+    """
 
     id: ModelId
     name: str
@@ -46,6 +50,7 @@ class Model(NamedTuple):
     created_at_ms: int
     price: TokenPrice
     routes: tuple[Route, ...]
+    hidden_reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class ModelTerms:
     max_output_tokens: int
     price: TokenPrice
     routes: tuple[Route, ...]
+    hidden_reasoning: bool = False
 
 
 def same_price(one: TokenPrice, other: TokenPrice) -> bool:

@@ -3,7 +3,9 @@
     app       the commands, and how a refusal becomes one line and an exit status
     session   an installation opened for one command, and telling a running server
     output    tables and JSON
-    serve, apply, users, tokens, pool, catalog, books, calls    the commands themselves
+    options   options that many share; limits: those of tokens and groups
+    serve, apply, backup, users, tokens, pool, catalog, groups, books, epochs, calls
+              the commands themselves
 
 Exit status: 0 done, 1 refused or failed, 2 used wrongly. What takes long to load (SQL,
 cryptography, phone numbers) is imported by the commands that need it, so `--help` is quick.

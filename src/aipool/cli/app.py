@@ -7,7 +7,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from aipool.cli import apply, books, calls, catalog, pool, serve, tokens, users
+from aipool.cli import (
+    apply,
+    backup,
+    books,
+    calls,
+    catalog,
+    epochs,
+    groups,
+    pool,
+    serve,
+    tokens,
+    users,
+)
 from aipool.cli.output import say
 
 
@@ -19,10 +31,21 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if not _is_refusal(error):
+            if _is_refusal(error):
+                say(f"aipool: {error}")
+            elif _passes(error):
+                reason = getattr(error, "orig", error)
+                say(f"aipool: the database cannot be used just now ({reason}): try again")
+            else:
                 raise
-            say(f"aipool: {error}")
             raise typer.Exit(1) from None
+
+
+def _passes(error: Exception) -> bool:
+    """A full disk, for example: nothing was changed."""
+    from aipool.kit.db import PASSING_ERRORS
+
+    return isinstance(error, PASSING_ERRORS)
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -69,11 +92,16 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("apply")(apply.apply)
 app.command("migrate")(serve.migrate)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("doctor")(serve.doctor)
 app.command("version")(serve.version)
 
 ledger = _part("The books.")
 ledger.command("verify")(books.verify)
+ledger.command("confirm-clock")(books.confirm_clock)
+ledger.command("epochs")(epochs.list_epochs)
+ledger.command("release")(epochs.release)
 app.add_typer(ledger, name="ledger")
 
 user = _part("People with an account.")
@@ -89,6 +117,7 @@ app.add_typer(user, name="user")
 token = _part("API tokens: what customers call with.")
 token.command("list")(tokens.list_tokens)
 token.command("create")(tokens.create)
+token.command("set")(tokens.set_limits)
 token.command("disable")(tokens.disable)
 token.command("enable")(tokens.enable)
 token.command("delete")(tokens.delete)
@@ -116,8 +145,9 @@ model.command("enable")(catalog.enable_model)
 app.add_typer(model, name="model")
 
 group = _part("Pricing groups.")
-group.command("list")(catalog.list_groups)
-group.command("create")(catalog.create_group)
+group.command("list")(groups.list_groups)
+group.command("create")(groups.create_group)
+group.command("set")(groups.set_group)
 app.add_typer(group, name="group")
 
 call = _part("The log of calls.")

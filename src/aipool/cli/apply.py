@@ -29,12 +29,17 @@ def apply(
     """
     import os
 
+    from aipool.apply import lowering
     from aipool.apply.document import read_document
     from aipool.apply.plan import carry_out
     from aipool.cli.session import open_session
 
     document = read_document(_text(file), os.environ)
     with open_session(data_dir, make=True) as session:
+        with session.read() as connection:
+            lowered = lowering.by_document(connection, document, session.act.at_ms)
+        if not dry_run:
+            session.collect(lowered)
         applied = carry_out(
             session.database,
             document,
@@ -45,6 +50,8 @@ def apply(
         )
         _show(applied, output, dry_run=dry_run)
         session.tell_workers(applied.changes, applied.revision)
+        if not dry_run:
+            session.collect(lowered)
 
 
 def _text(file: Path) -> str:

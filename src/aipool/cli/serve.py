@@ -57,6 +57,13 @@ def serve(
             "data_dir": data_dir,
         }
     )
+    if settings.tokenizer == "exact":
+        from aipool.dialects.exact import NotInstalled, require
+
+        try:
+            require()
+        except NotInstalled as missing:
+            raise config.BadSetting(str(missing)) from None
     prepared = _prepare(settings, demo=demo)
 
     from aipool.supervisor import serve as run

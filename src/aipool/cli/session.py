@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,9 @@ from aipool.apply.plan import Secrets
 from aipool.audit.types import Act
 from aipool.cli.output import say
 from aipool.config import Settings
-from aipool.doors.announce import announce
+from aipool.doors.announce import announce, collect
 from aipool.doors.frames import Changed
-from aipool.installation import owner_of
+from aipool.installation import InstallationError, owner_of
 from aipool.kit.clock import now_ms
 from aipool.kit.db import Changes, Database, Transaction, open_database
 from aipool.kit.digests import load_pepper
@@ -73,6 +73,12 @@ class Session:
         else:
             say("saved; every worker acts on it")
 
+    def collect(self, budgets: Sequence[tuple[str, int]]) -> bool | None:
+        """Has a running server's workers give back what is free of these budgets, as
+        (budget, window); see doors.announce. None also when no server runs."""
+        owner = owner_of(self.settings.data_dir) if budgets else None
+        return collect(owner.run_directory.link_socket, budgets) if owner else None
+
 
 @contextmanager
 def open_session(data_dir: Path | None, *, make: bool = False) -> Iterator[Session]:
@@ -96,7 +102,10 @@ def open_installation(settings: Settings, *, make: bool) -> Iterator[Session]:
             f"there is no installation in {data_dir}: start one with `aipool serve`, or name "
             "another folder with --data-dir or AIPOOL_DATA_DIR",
         )
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InstallationError(f"the data folder cannot be used: {problem}") from None
     database = open_database(settings.database_url_effective)
     try:
         bring_up_to_date(settings, database)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aipool.cli.options import DataDir, Output, OutputOption, Phone
+from aipool.cli import limits as limit_options
+from aipool.cli.limits import Concurrency, Limit, RequestsPerDay, Reset, Rpm, Total, Tpm
+from aipool.cli.options import DataDir, Output, OutputOption, Phone, parsed
 from aipool.cli.output import say, show_record, show_rows
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from aipool.api_tokens.types import ApiToken
 
 COLUMNS = (
     "id",
@@ -17,7 +24,13 @@ COLUMNS = (
     "group",
     "enabled",
     "limit",
+    "reset",
     "used",
+    "remaining",
+    "next_reset",
+    "total",
+    "used_total",
+    "limits",
     "expires",
     "models",
     "ips",
@@ -32,24 +45,21 @@ def list_tokens(
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = None,
 ) -> None:
-    """Lists API tokens; of their secrets only the end."""
+    """Lists API tokens, with how far their limits are used; of their secrets only the end."""
     from aipool.accounts import service as accounts
     from aipool.api_tokens import service as api_tokens
     from aipool.cli.session import open_session
     from aipool.groups import service as groups
     from aipool.kit.clock import iso
-    from aipool.kit.money import format_cny
-    from aipool.ledger.service import budget_state
-    from aipool.ledger.types import token_budget
 
     with open_session(data_dir) as session, session.read() as connection:
         user = accounts.get_user(connection, phone) if phone else None
         group_names: dict[int, str] = {
             group.id: group.name for group in groups.list_groups(connection)
         }
+        day = api_tokens.current_day(connection, session.act.at_ms)
         rows = []
         for token in api_tokens.list_tokens(connection, user=user, after_id=after, limit=limit):
-            budget = budget_state(connection, token_budget(token.id))
             owner = user or accounts.user_by_id(connection, token.user_id)
             rows.append(
                 {
@@ -59,8 +69,8 @@ def list_tokens(
                     "secret": f"…{token.last4}",
                     "group": group_names.get(token.group_id),
                     "enabled": token.enabled,
-                    "limit": None if token.limit_nano is None else format_cny(token.limit_nano),
-                    "used": format_cny(budget.used_nano) if budget else None,
+                    **_spent(connection, token, day),
+                    "limits": limit_options.shown(token.limits),
                     "expires": iso(token.expires_at) if token.expires_at else "never",
                     "models": list(token.models) if token.models is not None else "all",
                     "ips": list(token.ips),
@@ -73,7 +83,13 @@ def create(
     phone: Phone,
     name: Annotated[str, typer.Argument(help="A name for the token.")],
     group: Annotated[str | None, typer.Option(help="Pricing group.")] = None,
-    limit: Annotated[str | None, typer.Option(help="The most it may spend, in CNY.")] = None,
+    limit: Limit = None,
+    reset: Reset = None,
+    total: Total = None,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    requests_per_day: RequestsPerDay = None,
+    concurrency: Concurrency = None,
     expires: Annotated[str, typer.Option(help="never, a date, or a moment.")] = "never",
     models: Annotated[
         list[str] | None, typer.Option("--model", help="A model it may call; repeatable.")
@@ -88,13 +104,24 @@ def create(
     from aipool.accounts import service as accounts
     from aipool.api_tokens import rules
     from aipool.api_tokens import service as api_tokens
-    from aipool.api_tokens.types import TokenTerms
+    from aipool.api_tokens.types import Reset, TokenTerms
     from aipool.catalog import service as catalog
     from aipool.cli.session import open_session
     from aipool.groups import service as groups
+    from aipool.groups.types import NO_CALL_LIMITS
     from aipool.kit.names import checked_name
 
-    limit_nano = rules.limit_nano(limit) if limit is not None else None
+    limit_nano = limit_options.money("--limit", limit)
+    total_nano = limit_options.money("--total", total)
+    reset_type = Reset.NONE if reset is None else parsed("--reset", rules.reset, reset)
+    limits = limit_options.calls(
+        NO_CALL_LIMITS,
+        rpm=rpm,
+        tpm=tpm,
+        requests_per_day=requests_per_day,
+        concurrency=concurrency,
+    )
+    expires_at = parsed("--expires", rules.parse_expiry, expires)
     with open_session(data_dir) as session, session.change() as tx:
         user = accounts.get_user(tx.connection, phone)
         catalog.check_names(tx.connection, models or ())
@@ -108,14 +135,75 @@ def create(
             found.id,
             tuple(models) if models else None,
             rules.canonical_ips(ips or ()),
-            rules.parse_expiry(expires),
+            expires_at,
             limit_nano,
+            reset_type,
+            total_nano,
+            limits,
         )
         token, secret = api_tokens.create_token(
             tx, session.act, session.secrets.pepper, user, terms
         )
     show_record({"id": token.id, "name": token.name, "secret": secret}, output)
     say("this is the only time the secret is shown")
+
+
+def set_limits(
+    token_id: TokenId,
+    limit: Limit = None,
+    reset: Reset = None,
+    total: Total = None,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    requests_per_day: RequestsPerDay = None,
+    concurrency: Concurrency = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = None,
+) -> None:
+    """Changes limits of a token; `none` lifts one, and what is not said stays.
+
+    Another amount keeps what the window has used. Another reset type begins a new window.
+    """
+    from dataclasses import replace
+
+    from aipool.api_tokens import rules
+    from aipool.api_tokens import service as api_tokens
+    from aipool.api_tokens.types import TokenTerms
+    from aipool.apply import lowering
+    from aipool.cli.session import open_session
+
+    def wanted(token: ApiToken) -> TokenTerms:
+        return replace(
+            token.terms,
+            limit_nano=limit_options.money("--limit", limit, token.limit_nano),
+            reset=token.reset if reset is None else parsed("--reset", rules.reset, reset),
+            total_nano=limit_options.money("--total", total, token.total_nano),
+            limits=limit_options.calls(
+                token.limits,
+                rpm=rpm,
+                tpm=tpm,
+                requests_per_day=requests_per_day,
+                concurrency=concurrency,
+            ),
+        )
+
+    with open_session(data_dir) as session:
+        act = session.act
+        with session.read() as connection:
+            token = api_tokens.get_token(connection, token_id)
+            lowered = lowering.by_token(connection, token, wanted(token), act.at_ms)
+        session.collect(lowered)
+        with session.change() as tx:
+            token = api_tokens.get_token(tx.connection, token_id)
+            changed = api_tokens.change_token(tx, act, session.secrets.pepper, token, wanted(token))
+        session.collect(lowered)
+        with session.read() as connection:
+            token = api_tokens.get_token(connection, token_id)
+            day = api_tokens.current_day(connection, act.at_ms)
+            record = {"id": token.id, "name": token.name, **_spent(connection, token, day)}
+    show_record({**record, "limits": limit_options.shown(token.limits)}, output)
+    for text in changed or ("nothing changed",):
+        say(text)
 
 
 def disable(token_id: TokenId, data_dir: DataDir = None) -> None:
@@ -136,6 +224,27 @@ def delete(token_id: TokenId, data_dir: DataDir = None) -> None:
     with open_session(data_dir) as session, session.change() as tx:
         token = api_tokens.get_token(tx.connection, token_id)
         api_tokens.delete_token(tx, session.act, token)
+
+
+def _spent(connection: Connection, token: ApiToken, day: int) -> dict[str, Any]:
+    """How far its limits of money are used."""
+    from aipool.api_tokens import service as api_tokens
+    from aipool.kit.clock import iso
+    from aipool.kit.money import format_cny
+
+    def cny(amount_nano: int | None) -> str | None:
+        return None if amount_nano is None else format_cny(amount_nano)
+
+    now = api_tokens.standing(connection, token, day)
+    return {
+        "limit": cny(token.limit_nano),
+        "reset": token.reset.value,
+        "used": cny(now.used_nano),
+        "remaining": cny(now.remaining_nano),
+        "next_reset": None if now.resets_at is None else iso(now.resets_at),
+        "total": cny(token.total_nano),
+        "used_total": cny(now.used_total_nano),
+    }
 
 
 def _set_enabled(token_id: int, data_dir: DataDir, *, enabled: bool) -> None:

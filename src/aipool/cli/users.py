@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aipool.cli.options import DataDir, Output, OutputOption, PasswordStdin, Phone
+from aipool.cli.options import DataDir, Output, OutputOption, PasswordStdin, Phone, parsed
 from aipool.cli.output import show_record, show_rows
 
+if TYPE_CHECKING:
+    from aipool.kit.errors import Conflict
+    from aipool.ledger.types import RefusalReason, Wallet
+
 COLUMNS = ("id", "phone", "role", "status", "balance", "created")
+
+#: How often money is asked back from workers that go on lending it to new calls.
+ADJUST_ATTEMPTS = 3
 
 
 def list_users(
@@ -61,7 +68,7 @@ def create(
     from aipool.ledger.service import open_wallet
 
     number = rules.canonical_phone(phone)
-    credit_nano = opening_amount_nano(credit) if credit is not None else 0
+    credit_nano = 0 if credit is None else parsed("--credit", opening_amount_nano, credit)
     role = Role.ADMIN if admin else Role.USER
     password = secret_from(from_stdin=password_stdin, prompt="password")
     rules.check_password(password, role, number)
@@ -86,35 +93,69 @@ def adjust(
 ) -> None:
     """Corrects a user's balance. Only money that no running call holds can be taken away."""
     from aipool.accounts import service as accounts
+    from aipool.apply.credit import adjustment_nano
     from aipool.audit.service import record as note
     from aipool.cli.session import open_session
-    from aipool.kit.errors import Conflict
     from aipool.kit.ids import RequestIds
-    from aipool.kit.money import format_cny, parse_cny
-    from aipool.ledger.service import adjust_wallet
-    from aipool.ledger.types import Refused
+    from aipool.kit.money import format_cny
+    from aipool.ledger.service import adjust_wallet, wallet_balance
+    from aipool.ledger.types import Moved, RefusalReason, Wallet, wallet_account
 
-    amount_nano = parse_cny(amount)
-    with open_session(data_dir) as session, session.change() as tx:
-        user = accounts.get_user(tx.connection, phone)
+    amount_nano = parsed("AMOUNT", adjustment_nano, amount)
+    wallet, answered = Wallet(0, 0), True
+    with open_session(data_dir) as session:
         act = session.act
-        answer = adjust_wallet(
-            tx,
-            user_id=user.id,
-            amount_nano=amount_nano,
-            idem_key=f"adjust:{RequestIds().new(act.at_ms)}",
-            ref=reason,
-            actor=act.actor,
-            at_ms=act.at_ms,
-        )
-        if isinstance(answer, Refused):
-            free = f"; {format_cny(answer.free_nano)} CNY can be" if answer.free_nano else ""
-            raise Conflict(
-                "adjustment_refused", f"{amount} CNY cannot be moved ({answer.reason}){free}"
-            )
-        change = {"amount": format_cny(amount_nano), "reason": reason}
-        note(tx, act, "user.adjust", accounts.target(user), after=change)
-    show_record({"phone": user.phone, "balance": format_cny(answer.wallet_balance_nano)}, output)
+        idem_key = f"adjust:{RequestIds().new(act.at_ms)}"
+        for _ in range(1 + ADJUST_ATTEMPTS):
+            with session.change() as tx:
+                user = accounts.get_user(tx.connection, phone)
+                answer = adjust_wallet(
+                    tx,
+                    user_id=user.id,
+                    amount_nano=amount_nano,
+                    idem_key=idem_key,
+                    ref=reason,
+                    actor=act.actor,
+                    at_ms=act.at_ms,
+                )
+                if isinstance(answer, Moved):
+                    change = {"amount": format_cny(amount_nano), "reason": reason}
+                    note(tx, act, "user.adjust", accounts.target(user), after=change)
+                wallet = wallet_balance(tx.connection, user.id) or wallet
+            short = answer.reason if not isinstance(answer, Moved) else None
+            # What workers have set aside and do not need comes back when it is asked for.
+            lent = short is RefusalReason.NOT_ENOUGH_FREE and wallet.balance_nano >= -amount_nano
+            collected = session.collect([(wallet_account(user.id), 0)]) if lent else None
+            if collected is None:
+                break
+            answered = collected
+    if isinstance(answer, Moved):
+        record = {"phone": user.phone, "balance": format_cny(answer.wallet_balance_nano)}
+        show_record(record, output)
+    else:
+        raise _refusal(amount, amount_nano, answer.reason, wallet, answered=answered)
+
+
+def _refusal(
+    amount: str, amount_nano: int, reason: RefusalReason, wallet: Wallet, *, answered: bool
+) -> Conflict:
+    """answered: every worker that has some of the wallet gave back what it does not need."""
+    from aipool.kit.errors import Conflict
+    from aipool.kit.money import format_cny
+    from aipool.ledger.types import RefusalReason
+
+    balance = format_cny(wallet.balance_nano)
+    if reason is RefusalReason.BALANCE_TOO_LARGE:
+        why = f"the balance of {balance} CNY would grow beyond any sense"
+    elif reason is not RefusalReason.NOT_ENOUGH_FREE:
+        why = f"the ledger refused it: {reason}"
+    elif wallet.balance_nano < -amount_nano:
+        why = f"the balance is {balance} CNY"
+    else:
+        free, held = format_cny(wallet.free_nano), format_cny(wallet.leased_nano)
+        where = "in running calls" if answered else "at workers of which one does not answer"
+        why = f"{free} CNY can be; {held} CNY are {where}, try again when that is over"
+    return Conflict("adjustment_refused", f"{amount} CNY cannot be moved: {why}")
 
 
 def set_password(

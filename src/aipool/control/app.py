@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from aipool.accounts import setup as first_administrator
 from aipool.control import pages, setup
 from aipool.control.guard import Guard
-from aipool.kit.db import Database
+from aipool.kit.db import Database, DatabaseBusy, DatabaseUnusable
 
 _log = structlog.get_logger()
 
@@ -27,6 +27,8 @@ def create_app(database: Database, pepper: bytes) -> FastAPI:
     app = FastAPI(title="AI-POOL", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard)
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(DatabaseUnusable, _without_database)
+    app.add_exception_handler(DatabaseBusy, _without_database)
     app.add_exception_handler(Exception, _failed)
     app.include_router(setup.routes(database, pepper))
 
@@ -52,6 +54,11 @@ async def _refused(_request: Request, error: Exception) -> Response:
     return _problem(status, headers=dict(headers or {}))
 
 
+async def _without_database(request: Request, error: Exception) -> Response:
+    _log.error("control_without_database", path=request.url.path, reason=str(error))
+    return _problem(503, headers={"Retry-After": "1"})
+
+
 async def _failed(request: Request, error: Exception) -> Response:
     _log.error("control_failed", path=request.url.path, exc_info=error)
     return _problem(500)
@@ -62,6 +69,7 @@ def _problem(status: int, headers: dict[str, str] | None = None) -> Response:
     details = {
         404: "There is no such page. The models are called under /v1.",
         405: "This page is not asked for in this way.",
+        503: "The database cannot be reached at the moment. Try again soon.",
         500: "This did not work, and it is not your fault. The server's log says more.",
     }
     return JSONResponse(

@@ -5,6 +5,15 @@
                                   ◀──────────── Welcome | Fenced
       Acquire (one outstanding) ────────────▶
                                   ◀──────────── Granted
+      Collect ──────────────────────────────▶
+                                  ◀──────────── Recall (to those who hold leases on it)
+      GivenBack ────────────────────────────▶
+                                  ◀──────────── Collected
+                                  ◀──────────── Today
+      AskPermits (one a chain of rates) ────▶
+                                  ◀──────────── RecallPermits (to those who may hold some)
+      PermitsBack (also unasked) ───────────▶
+                                  ◀──────────── Permits
       Ship (one outstanding) ───────────────▶
                                   ◀──────────── Recorded
       FetchToken ───────────────────────────▶
@@ -16,6 +25,8 @@
       Pong ─────────────────────────────────▶
 
     writer (control, CLI)
+      Collect ──────────────────────────────▶
+                                  ◀──────────── Collected
       Changed ──────────────────────────────▶
                                   ◀──────────── Acknowledged
 
@@ -31,6 +42,7 @@ import struct
 import msgspec
 
 from aipool.doors.snapshot import Snapshot, TokenView
+from aipool.ledger.types import Note
 
 _LENGTH = struct.Struct("<I")
 #: A snapshot of 2,000 models and 1,000 keys is about 0.5 MB.
@@ -62,12 +74,14 @@ class Fenced(msgspec.Struct, tag=3, array_like=True, frozen=True):
 
 
 class Need(msgspec.Struct, array_like=True, frozen=True):
-    """What one budget must give: at least `least_nano`, at best `want_nano`."""
+    """What one budget must give: at least `least`, at best `want`, in its unit (nano-yuan,
+    or calls). cap: of a budget of calls, its limit by the worker's snapshot; 0 for money."""
 
     budget: str
     window: int
-    least_nano: int
-    want_nano: int
+    least: int
+    want: int
+    cap: int = 0
 
 
 class Acquire(msgspec.Struct, tag=4, array_like=True, frozen=True):
@@ -78,13 +92,15 @@ class Acquire(msgspec.Struct, tag=4, array_like=True, frozen=True):
 
 
 class Grant(msgspec.Struct, array_like=True, frozen=True):
-    """The answer for one budget. amount_nano 0 = refused; free_nano: what the budget had
+    """The answer for one budget. amount 0 = refused; free: what the budget had
     unleased before this answer (after earlier chains of the same frame).
-    low: low-balance mode, the rest goes back at settle."""
+    low: low-balance mode, the rest goes back at settle.
+    note: what is to be said of it; a chain with any note but FINE is refused."""
 
-    amount_nano: int
-    free_nano: int
+    amount: int
+    free: int
     low: bool
+    note: Note = Note.FINE
 
 
 class Granted(msgspec.Struct, tag=5, array_like=True, frozen=True):
@@ -92,6 +108,44 @@ class Granted(msgspec.Struct, tag=5, array_like=True, frozen=True):
 
     number: int
     chains: tuple[tuple[Grant, ...], ...]
+
+
+class Collect(msgspec.Struct, tag=17, array_like=True, frozen=True):
+    """Have everybody who holds a lease on one of these budgets give back what is free of
+    it: (budget, window). `number` is the asker's own. Workers ask before they refuse for
+    want of money that others hold; a writer asks before it takes money away."""
+
+    number: int
+    budgets: tuple[tuple[str, int], ...]
+
+
+class Recall(msgspec.Struct, tag=18, array_like=True, frozen=True):
+    """Give back what is free of these leases, and keep nothing of them for later."""
+
+    number: int
+    budgets: tuple[tuple[str, int], ...]
+
+
+class GivenBack(msgspec.Struct, tag=19, array_like=True, frozen=True):
+    """The answer to Recall `number`: all that was free is in the journal before `position`."""
+
+    number: int
+    position: int
+
+
+class Collected(msgspec.Struct, tag=20, array_like=True, frozen=True):
+    """The answer to Collect `number`, within a tenth of a second. complete: every holder
+    answered, and what it gave back is in the books."""
+
+    number: int
+    complete: bool
+
+
+class Today(msgspec.Struct, tag=21, array_like=True, frozen=True):
+    """The UTC day it is for the windows of budgets, in days since 1970-01-01: after
+    Welcome, and whenever it changes."""
+
+    day: int
 
 
 class Ship(msgspec.Struct, tag=6, array_like=True, frozen=True):
@@ -170,8 +224,99 @@ class Acknowledged(msgspec.Struct, tag=16, array_like=True, frozen=True):
     missing: tuple[str, ...]
 
 
-FromWorker = Hello | Acquire | Ship | FetchToken | Applied | Counters | Pong | Changed
-FromLedger = Welcome | Fenced | Granted | Recorded | TokenAnswer | Publish | Ping | Acknowledged
+#: Rates (requests or tokens in any 60 seconds) up to this limit are granted one by one, for
+#: exactly the calls that wait; above it workers get some in advance.
+EXACT_LIMIT_MAX = 120
+#: A permit may be used until this long after its worker asked for it.
+PERMIT_SECONDS = 1.0
+
+#: What is no longer counted of a rate: (rate, mark, amount). mark: under which it was
+#: counted.  An amount below zero is counted now in addition, whatever the mark.
+Uncounted = tuple[str, float, int]
+
+
+class PermitNeed(msgspec.Struct, array_like=True, frozen=True):
+    """What one rate must let pass: `least` for the first call that waits, `all` for all of
+    them, `want` with some in advance. limit: in any 60 seconds, by the worker's snapshot."""
+
+    rate: str
+    limit: int
+    least: int
+    all: int
+    want: int
+
+
+class AskPermits(msgspec.Struct, tag=30, array_like=True, frozen=True):
+    """May these calls pass? Every need gets at least its least, or none gets anything.
+    back: what is no longer counted, before the question is looked at."""
+
+    number: int
+    needs: tuple[PermitNeed, ...]
+    back: tuple[Uncounted, ...]
+
+
+class Permit(msgspec.Struct, array_like=True, frozen=True):
+    """The answer for one rate. amount 0 = refused.  mark: under which it was counted.
+    counted: all that the last minute has now.  wait_seconds: until the least could pass, 0 =
+    it could now.  empty_seconds: until nothing of what is counted now counts any more."""
+
+    amount: int
+    mark: float
+    counted: int
+    wait_seconds: float
+    empty_seconds: float
+
+
+class Permits(msgspec.Struct, tag=31, array_like=True, frozen=True):
+    """The answer to AskPermits `number`: one Permit a need, in the order asked."""
+
+    number: int
+    permits: tuple[Permit, ...]
+
+
+class PermitsBack(msgspec.Struct, tag=32, array_like=True, frozen=True):
+    """What is no longer counted; number: the RecallPermits that it answers, 0 = none."""
+
+    number: int
+    entries: tuple[Uncounted, ...]
+
+
+class RecallPermits(msgspec.Struct, tag=33, array_like=True, frozen=True):
+    """Somebody else needs permits of these rates: hand back those that are unused."""
+
+    number: int
+    rates: tuple[str, ...]
+
+
+FromWorker = (
+    Hello
+    | Acquire
+    | Collect
+    | GivenBack
+    | AskPermits
+    | PermitsBack
+    | Ship
+    | FetchToken
+    | Applied
+    | Counters
+    | Pong
+    | Changed
+)
+FromLedger = (
+    Welcome
+    | Fenced
+    | Granted
+    | Recall
+    | Collected
+    | Today
+    | Permits
+    | RecallPermits
+    | Recorded
+    | TokenAnswer
+    | Publish
+    | Ping
+    | Acknowledged
+)
 
 _encoder = msgspec.msgpack.Encoder()
 from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)

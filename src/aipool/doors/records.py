@@ -15,6 +15,7 @@ wrong place are wrong.
     S  Outcome   the call ended (doors.outcome); the hold ends with it
     R  Returned  unused lease goes back
     F  Synced    everything before this position is on the disk
+    L  Lost      but not what is between these: it could not be written, or not synced
 
 H and P repeat when a new segment begins (for the calls then open), so that a segment can
 be deleted as soon as everything in it that moves money is recorded; the last one of a
@@ -22,7 +23,9 @@ rid counts. Only S and R are shipped. A position in S or R terms ("high-water ma
 the position of the END of the record in the journal.
 
 Reading back: a record that is short or fails its CRC at or before a position covered by
-any later F is corruption; past the last F everything from it on is a torn tail.
+any later F is corruption, unless an L says that it was lost; past the last F everything
+from it on is a torn tail. The L of a fault stands at the head of the segment after it and,
+until that is recorded, of every later one.
 """
 
 from __future__ import annotations
@@ -80,7 +83,7 @@ class Returned(msgspec.Struct, tag="R", array_like=True, frozen=True, gc=False):
 
     budget: str
     window: int
-    amount_nano: int
+    amount: int
 
 
 class Synced(msgspec.Struct, tag="F", array_like=True, frozen=True, gc=False):
@@ -89,7 +92,14 @@ class Synced(msgspec.Struct, tag="F", array_like=True, frozen=True, gc=False):
     position: int
 
 
-Record = Hold | Progress | Outcome | Returned | Synced
+class Lost(msgspec.Struct, tag="L", array_like=True, frozen=True, gc=False):
+    """What stood, or was to stand, from `start` up to `end`: no F speaks of it."""
+
+    start: int
+    end: int
+
+
+Record = Hold | Progress | Outcome | Returned | Synced | Lost
 #: What is shipped: the records that change the books.
 Entry = Outcome | Returned
 

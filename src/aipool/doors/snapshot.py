@@ -43,7 +43,10 @@ class RouteView(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ModelView(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A model on sale. `routes` are in the order in which they are tried."""
+    """A model on sale. `routes` are in the order in which they are tried.
+
+    hidden_reasoning: what it has used cannot be followed while it answers.
+    """
 
     id: int
     name: str
@@ -53,15 +56,38 @@ class ModelView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     max_output_tokens: int
     price: TokenPrice
     routes: tuple[RouteView, ...]
+    hidden_reasoning: bool = False
+
+
+class CallLimits(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How many calls one bucket may make; 0 = no such limit.
+
+    rpm, tpm: calls and tokens in any 60 seconds.  requests_per_day: in a UTC day.
+    concurrency: in flight.
+    """
+
+    rpm: int = 0
+    tpm: int = 0
+    requests_per_day: int = 0
+    concurrency: int = 0
+
+
+NO_CALL_LIMITS = CallLimits()
 
 
 class GroupView(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A pricing group. `models` None = every model."""
+    """A pricing group. `models` None = every model.
+
+    each_user: the limits of each user's calls in it, all that user's tokens of the group
+    together.  whole: those of all its users together.
+    """
 
     id: int
     name: str
     multiplier_ppm: int
     models: tuple[str, ...] | None
+    each_user: CallLimits = NO_CALL_LIMITS
+    whole: CallLimits = NO_CALL_LIMITS
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -76,7 +102,9 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class TokenView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An API token as the gateway needs it; never its secret.
 
-    budgets: the chain a call must fit, as (budget id, window number); the wallet first.
+    budgets: the names of the budgets of money a call must fit, the wallet first; which
+    window of them, the day says (ledger.rules).
+    limits: of this token's calls, beside those of its group.
     expires_at: unix seconds, 0 = never.  models: None = all of the group.
     ips: addresses and networks in CIDR form, () = any.
     blocked: "" or why no call is allowed now: "disabled", "user_frozen",
@@ -90,8 +118,9 @@ class TokenView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     expires_at: int
     models: tuple[str, ...] | None
     ips: tuple[str, ...]
-    budgets: tuple[tuple[str, int], ...]
+    budgets: tuple[str, ...]
     blocked: str
+    limits: CallLimits = NO_CALL_LIMITS
 
 
 def wallet_budget(user_id: int) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from aipool.gateway.body import ChatBody
 from aipool.gateway.catalogue import Catalogue, Offer
 from aipool.gateway.errors import Refusal, forbidden, not_found, out_of_funds, unauthorized
+from aipool.gateway.rolling import FIRST_TOKENS, SLICE_TOKENS
 from aipool.gateway.tokens import Token
 from aipool.kit.money import AMOUNT_NANO_MAX
 from aipool.rating.per_token import output_tokens_for
@@ -38,12 +39,16 @@ UNKNOWN_TOKEN = unauthorized("This API token does not exist.")
 class Admitted(msgspec.Struct, frozen=True, gc=False):
     """A call that may be made.
 
-    hold_nano: its worst case.  input_tokens: the upper bound that it holds for.
+    hold_nano: its worst case, or that of the beginning of a stream (gateway.rolling).
+    input_tokens: the upper bound that it holds for.  output_tokens: the most it may answer.
+    held_tokens: how many of them the hold covers.
     """
 
     offer: Offer
     hold_nano: int
     input_tokens: int
+    output_tokens: int
+    held_tokens: int
 
 
 def may_use(token: Token, address: str, now_seconds: float) -> Refusal | None:
@@ -69,10 +74,21 @@ def admit(body: ChatBody, token: Token, catalogue: Catalogue) -> Admitted | Refu
     cap = body.output_cap
     if cap is None:
         cap = offer.max_output_tokens
-    hold_nano = worst_case(offer, input_tokens, cap * body.choices)
+    output_tokens = cap * body.choices
+    held_tokens = output_tokens
+    if body.stream and offer.rolls:
+        held_tokens = min(output_tokens, FIRST_TOKENS * body.choices)
+    hold_nano = worst_case(offer, input_tokens, held_tokens)
     if hold_nano > AMOUNT_NANO_MAX:
         return out_of_funds("This call could cost more than any one call may.")
-    return Admitted(offer, hold_nano, input_tokens)
+    return Admitted(offer, hold_nano, input_tokens, output_tokens, held_tokens)
+
+
+def held_further(admitted: Admitted) -> Admitted:
+    """The same call with the next slice of its answer held too."""
+    held_tokens = min(admitted.output_tokens, admitted.held_tokens + SLICE_TOKENS)
+    hold_nano = worst_case(admitted.offer, admitted.input_tokens, held_tokens)
+    return msgspec.structs.replace(admitted, held_tokens=held_tokens, hold_nano=hold_nano)
 
 
 def worst_case(offer: Offer, input_tokens: int, output_tokens: int) -> int:
@@ -104,8 +120,9 @@ def reduced_cap(
     cap = min(tokens // body.choices, offer.max_output_tokens, room, TOKENS_MAX)
     if cap < OUTPUT_TOKENS_LEAST:
         return None
-    hold = worst_case(offer, admitted.input_tokens, cap * body.choices)
-    return cap, Admitted(offer, hold, admitted.input_tokens)
+    tokens = cap * body.choices
+    hold = worst_case(offer, admitted.input_tokens, tokens)
+    return cap, Admitted(offer, hold, admitted.input_tokens, tokens, tokens)
 
 
 def _not_for_you(model: str, catalogue: Catalogue) -> Refusal:

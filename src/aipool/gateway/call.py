@@ -30,13 +30,15 @@ from aipool.gateway.admission import Admitted, admit, may_use, reduced_cap
 from aipool.gateway.body import LARGE_BYTES, ChatBody, parse
 from aipool.gateway.context import Context
 from aipool.gateway.errors import Refusal
-from aipool.gateway.funds import Denied, Shortage
+from aipool.gateway.funds import Chain, Denied, Shortage
 from aipool.gateway.identity import find_token
 from aipool.gateway.metering import estimate_input
+from aipool.gateway.rate import RateChain, Ticket, reserved_tokens
 from aipool.gateway.relay import CLIENT_GONE, Relay
 from aipool.gateway.settle import charge_of, outcome_of
 from aipool.gateway.tokens import Token
 from aipool.kit.money import format_cny
+from aipool.ledger.rules import Unit, unit_of
 from aipool.rating.types import NO_USAGE, Usage
 
 if TYPE_CHECKING:
@@ -55,23 +57,28 @@ class Call:
         "_body_waits",
         "_charge_nano",
         "_input_estimate",
-        "_leave_queue",
         "address",
         "admitted",
         "at_ms",
         "body",
+        "budgets",
         "cap_written",
+        "chain",
         "context",
         "endpoint",
         "exchange",
         "gone",
         "held",
         "hold_payload",
+        "leave_queue",
+        "money",
         "progress_payload",
+        "rates",
         "relay",
         "rid",
         "settled",
         "started",
+        "ticket",
         "token",
         "tries",
     )
@@ -93,6 +100,11 @@ class Call:
         self.token: Token | None = None
         self.body: ChatBody | None = None
         self.admitted: Admitted | None = None
+        self.chain: Chain = ()
+        self.money: Chain = ()
+        self.budgets: tuple[tuple[str, int], ...] = ()
+        self.rates: RateChain | None = None
+        self.ticket: Ticket | None = None
         self.relay: Relay | None = None
         self.hold_payload = b""
         self.progress_payload = b""
@@ -105,7 +117,7 @@ class Call:
         self._charge_nano = 0
         self._body_waits = False
         self._input_estimate: int | None = None
-        self._leave_queue: Callable[[], None] | None = None
+        self.leave_queue: Callable[[], None] | None = None
         context.counters.in_flight += 1
 
     # --- 1. who is calling ----------------------------------------------------------------
@@ -186,34 +198,74 @@ class Call:
                 errors.unavailable("no_available_key", "No vendor serves this model just now.")
             )
             return
-        self._hold(admitted)
+        if token.day != context.day or token.catalogue is not catalogue:
+            token.renew(context.funds, context.rates, catalogue, context.day)
+        self.rates = token.rates
+        if token.rates is None:
+            self._hold(admitted)
+        else:
+            self._pass(admitted, token.rates)
+
+    def _pass(self, admitted: Admitted, chain: RateChain) -> None:
+        """The limits of requests and tokens a minute."""
+        self.admitted = admitted
+        rates, now, tokens = self.context.rates, self.context.passed_seconds(), 0
+        if chain.counts_tokens:
+            tokens = reserved_tokens(admitted)
+        self.ticket = rates.take(chain, tokens, now)
+        if self.ticket is not None:
+            self._hold(admitted)
+        elif (refusal := chain.too_large(tokens)) is not None:
+            self.refuse(refusal)
+        else:
+            self.leave_queue = rates.wait(chain, tokens, self._passed, now)
+
+    def _passed(self, found: Ticket | Refusal) -> None:
+        """The ledger process has answered: the call may pass, or not."""
+        self.leave_queue = None
+        if isinstance(found, Refusal):
+            self.refuse(found)
+            return
+        assert self.admitted is not None
+        self.ticket = found
+        self._hold(self.admitted)
 
     # --- 3. money -------------------------------------------------------------------------
 
     def _hold(self, admitted: Admitted) -> None:
-        token = self.token
-        assert token is not None
+        token, context = self.token, self.context
+        assert token is not None and context.catalogue is not None
         self.admitted = admitted
-        funds = self.context.funds
-        if funds.hold(token.chain, admitted.hold_nano):
-            self._journal_hold(token, admitted)
+        if token.day != context.day or token.catalogue is not context.catalogue:
+            token.renew(context.funds, context.rates, context.catalogue, context.day)
+        # The call belongs to these windows, also when it ends in others.
+        self.chain, self.money, self.budgets = token.chain, token.money, token.budgets
+        if context.funds.hold(token.chain, admitted.hold_nano):
+            self._journal_hold()
         else:
-            self._leave_queue = funds.wait(token.chain, admitted.hold_nano, self._money)
+            self.leave_queue = context.funds.wait(token.chain, admitted.hold_nano, self._money)
 
     def _money(self, denied: Denied | None) -> None:
         """The ledger process has answered: the hold is had, or not."""
-        self._leave_queue = None
+        self.leave_queue = None
         token, body, admitted = self.token, self.body, self.admitted
         assert token is not None and body is not None and admitted is not None
         if denied is None:
-            self._journal_hold(token, admitted)
+            self._journal_hold()
             return
-        if denied.why is Shortage.SILENCE:
+        if denied.why is Shortage.WINDOW and token.day != self.context.day:
+            self._hold(admitted)
+            return
+        if denied.why is not Shortage.FUNDS:
             self.refuse(
                 errors.unavailable("ledger_unavailable", "Balances cannot be checked just now.")
             )
             return
-        reduced = reduced_cap(body, admitted, denied.available_nano, self.input_estimate())
+        unit = unit_of(denied.budget)
+        if unit is not Unit.MONEY:
+            self.refuse(errors.too_many_calls(unit, self.at_ms))
+            return
+        reduced = reduced_cap(body, admitted, denied.available, self.input_estimate())
         if reduced is None or reduced[1].hold_nano >= admitted.hold_nano:
             what = "balance" if denied.budget.startswith("wallet:") else "API token's limit"
             self.refuse(
@@ -223,10 +275,25 @@ class Call:
         self.cap_written, smaller = reduced
         self._hold(smaller)
 
-    def _journal_hold(self, token: Token, admitted: Admitted) -> None:
-        view, offer, context = token.view, admitted.offer, self.context
+    def _journal_hold(self) -> None:
+        context = self.context
         self.held = True
-        payload = records.encode(
+        self.hold_payload = payload = self._hold_payload()
+        context.open_calls[self.rid] = self
+        context.journal.append(payload, self._call_vendor, self._not_journaled)
+
+    def widen(self, admitted: Admitted) -> None:
+        """More is held now: recovery has to know how much it may charge."""
+        self.admitted = admitted
+        self.leave_queue = None
+        self.hold_payload = payload = self._hold_payload()
+        self.context.journal.append(payload)
+
+    def _hold_payload(self) -> bytes:
+        token, admitted = self.token, self.admitted
+        assert token is not None and admitted is not None
+        view, offer = token.view, admitted.offer
+        return records.encode(
             Hold(
                 self.rid,
                 self.at_ms,
@@ -237,15 +304,12 @@ class Call:
                 self.endpoint.name,
                 self.body is not None and self.body.stream,
                 admitted.hold_nano,
-                view.budgets,
+                self.budgets,
                 offer.price,
                 offer.multiplier_ppm,
                 self.address,
             )
         )
-        self.hold_payload = payload
-        context.open_calls[self.rid] = self
-        context.journal.append(payload, self._call_vendor, self._not_journaled)
 
     def _not_journaled(self) -> None:
         self.refuse(errors.unavailable("ledger_unavailable", "Calls cannot be recorded just now."))
@@ -275,8 +339,7 @@ class Call:
         if self.gone or self.settled:
             return
         self.gone = True
-        if self._leave_queue is not None:
-            self._leave_queue()
+        self._leave()
         if self.relay is not None:
             self.relay.client_gone()
         elif not self.held:
@@ -357,7 +420,9 @@ class Call:
         outcome = outcome_of(self, token, status, error, usage, source, charge, context.time())
         del context.open_calls[self.rid]
         context.settle_outcome(outcome, then)
-        context.funds.settle(token.chain, admitted.hold_nano, charge)
+        context.funds.settle(self.chain, admitted.hold_nano, charge)
+        if self.ticket is not None:
+            self._end_ticket(self.ticket, usage)
         if charge > admitted.hold_nano:
             self._alarm(usage, admitted)
         self._ended(status, error)
@@ -397,6 +462,8 @@ class Call:
     def _end_unheld(self, status: int, code: str) -> None:
         self.settled = True
         context, token = self.context, self.token
+        if self.ticket is not None:
+            self._end_ticket(self.ticket, NO_USAGE)
         if token is not None and context.may_record_refusal(token.view.id):
             outcome = outcome_of(
                 self, token, status, code, NO_USAGE, UsageSource.NONE, 0, context.time()
@@ -406,8 +473,22 @@ class Call:
             context.counters.answered(self.endpoint.name, status)
         self._ended(status, code)
 
+    def _end_ticket(self, ticket: Ticket, usage: Usage) -> None:
+        """What no vendor heard of counts for nothing; otherwise the tokens that were used do."""
+        if self.relay is None:
+            self.context.rates.give_back(ticket, self.context.passed_seconds())
+        else:
+            self.context.rates.settle(ticket, usage.input_tokens + usage.output_tokens)
+
+    def _leave(self) -> None:
+        """Nobody waits for money or permits any more."""
+        leave, self.leave_queue = self.leave_queue, None
+        if leave is not None:
+            leave()
+
     def _ended(self, status: int, code: str) -> None:
         context = self.context
+        self._leave()
         context.counters.in_flight -= 1
         relay, self.relay = self.relay, None
         if relay is not None:
@@ -435,6 +516,8 @@ class Call:
             self.rid.encode(),
             self.tries if relay is None else len(relay.attempts),
         )
+        if self.rates is not None:
+            lines += self.rates.headers(self.context.passed_seconds())
         origin = self.exchange.headers.get(b"origin")
         return lines if origin is None else lines + self.context.cors.headers(origin)
 

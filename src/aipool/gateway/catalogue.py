@@ -13,13 +13,16 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from aipool.dialects.estimate import CounterMaker, TokenCounter, estimated
 from aipool.doors.snapshot import GroupView, ModelView, RouteView, Snapshot, VendorView
 from aipool.rating.types import TokenPrice
 from aipool.vendors import VENDORS_BY_TYPE
-from aipool.vendors.base import OnDisconnect, Vendor, auth_headers, chat_url
+from aipool.vendors.base import OnDisconnect, Vendor, auth_headers, chat_url, vocabulary_of
 from aipool.wire.request import Origin
 
 SocketPath = Callable[[str], str]
+#: The maker of counters for text of a vocabulary.
+Counters = Callable[[str], CounterMaker]
 
 
 class KeyParts(NamedTuple):
@@ -36,6 +39,7 @@ class KeyParts(NamedTuple):
     origin: Origin
     head: bytes
     traits: Vendor
+    counters: Counters
 
 
 class Candidate(NamedTuple):
@@ -43,6 +47,7 @@ class Candidate(NamedTuple):
 
     head: the request's head up to the headers that differ from call to call.
     model_json: the vendor's name for the model as JSON text; None = same as ours.
+    new_counter: counts what this model says, when the vendor does not report it.
     """
 
     vendor_id: int
@@ -58,6 +63,7 @@ class Candidate(NamedTuple):
     takes_stream_options: bool
     on_disconnect: OnDisconnect
     cost: TokenPrice
+    new_counter: CounterMaker = TokenCounter
 
 
 class Candidates(Sequence[Candidate]):
@@ -124,6 +130,7 @@ def _candidate(model: str, route: RouteView, key: KeyParts) -> Candidate:
         traits.supports_stream_options,
         traits.on_disconnect,
         route.cost,
+        key.counters(vocabulary_of(traits, upstream_model)),
     )
 
 
@@ -131,6 +138,7 @@ class Offer(NamedTuple):
     """A model as one group is sold it.
 
     input_nano: the dearest an input token can be (cached or not), for holds.
+    rolls: may a stream hold as it goes, because what it has used is to be seen?
     """
 
     model: str
@@ -140,6 +148,7 @@ class Offer(NamedTuple):
     input_nano: int
     context_tokens: int
     max_output_tokens: int
+    rolls: bool
     candidates: Candidates
 
 
@@ -147,9 +156,12 @@ class Catalogue:
     """One snapshot.
 
     socket_path: the path of a Unix socket in the run directory by its name.
+    counters: how text is counted that no vendor counted.
     """
 
-    def __init__(self, snapshot: Snapshot, socket_path: SocketPath) -> None:
+    def __init__(
+        self, snapshot: Snapshot, socket_path: SocketPath, counters: Counters = estimated
+    ) -> None:
         self.revision = snapshot.revision
         self.groups: dict[int, GroupView] = {group.id: group for group in snapshot.groups}
         self.models: dict[str, ModelView] = {model.name: model for model in snapshot.models}
@@ -159,6 +171,7 @@ class Catalogue:
         }
         self._vendors = {vendor.id: vendor for vendor in snapshot.vendors}
         self._socket_path = socket_path
+        self._counters = counters
         self._offers: dict[tuple[int, str], Offer | None] = {}
         self._keys: dict[int, tuple[KeyParts, ...]] = {}
 
@@ -206,6 +219,7 @@ class Catalogue:
             max(price.input_nano, price.cached_input_nano),
             model.context_tokens,
             model.max_output_tokens,
+            not model.hidden_reasoning,
             Candidates(name, routes),
         )
 
@@ -241,6 +255,7 @@ class Catalogue:
                 b"POST %b HTTP/1.1\r\nHost: %b\r\n%bContent-Type: application/json\r\n"
                 b"Accept-Encoding: identity\r\n" % (path, host, auth_headers(traits, key.secret)),
                 traits,
+                self._counters,
             )
             for key in vendor.keys
         )

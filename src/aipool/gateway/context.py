@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aipool.doors import records
@@ -17,10 +18,12 @@ from aipool.gateway.cors import Cors
 from aipool.gateway.counters import Counters
 from aipool.gateway.funds import Funds
 from aipool.gateway.journal import Journal
+from aipool.gateway.limits import Rates
 from aipool.gateway.link import Shipping
 from aipool.gateway.log import CallLog
 from aipool.gateway.tokens import Tokens
 from aipool.kit.ids import RequestIds
+from aipool.ledger.rules import DAY_SECONDS
 from aipool.wire.client import HttpClient
 from aipool.wire.limits import Limits
 
@@ -52,6 +55,8 @@ class Context:
     ) -> None:
         self.loop = loop
         self.time = loop.time
+        #: For what must be right also after the machine slept, and in a turn that was long.
+        self.passed_seconds = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
         self.next_rid = RequestIds().new
         self.limits = limits
         self.secure = secure  # to TLS origins
@@ -66,6 +71,7 @@ class Context:
 
         # Set once by the worker, which ties them to each other.
         self.funds: Funds
+        self.rates: Rates
         self.tokens: Tokens
         self.journal: Journal
         self.shipping: Shipping
@@ -79,6 +85,8 @@ class Context:
         self.proxied: set[ControlProxy] = set()
         self.drains = 0
         self.draining = False
+        #: The UTC day it is for the windows of budgets, as the ledger process says.
+        self.day = int(time.time()) // DAY_SECONDS
 
         self._refusal_rows: dict[int, int] = {}
         self._minute = 0

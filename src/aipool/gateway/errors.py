@@ -3,7 +3,8 @@
     the client's to change      400 invalid_request   401 invalid_api_key   402 insufficient_quota
                                 403 model_not_allowed, ip_not_allowed, group_not_granted
                                 404 model_not_found, not_found   405   413 request_too_large
-    to try again                503 no_available_key, ledger_unavailable, overloaded, draining
+    to try again                429 rate_limit_exceeded
+                                503 no_available_key, ledger_unavailable, overloaded, draining
                                 502 upstream_error   504 upstream_timeout
     ours                        500 internal_error
 
@@ -19,6 +20,8 @@ import re
 from typing import Any, NamedTuple
 
 import msgspec
+
+from aipool.ledger.rules import DAY_SECONDS, Unit
 
 
 class Refusal(NamedTuple):
@@ -60,6 +63,25 @@ def not_found(message: str, code: str = "not_found", param: str | None = None) -
 def out_of_funds(message: str) -> Refusal:
     """402: the wallet or the token's limit does not cover the call."""
     return Refusal(402, "insufficient_quota", "insufficient_quota", message)
+
+
+def too_many_calls(unit: Unit, at_ms: int) -> Refusal:
+    """429: a limit on calls in a UTC day, or in flight, is reached.
+
+    at_ms: unix milliseconds of now.
+    """
+    if unit is Unit.REQUESTS:
+        what, wait_seconds = "requests per day", DAY_SECONDS - at_ms // 1000 % DAY_SECONDS
+    else:
+        what, wait_seconds = "concurrent requests", 1
+    return rate_limited(f"The limit of {what} is reached.", wait_seconds)
+
+
+def rate_limited(message: str, retry_after_seconds: int) -> Refusal:
+    """429: the same request may be made later."""
+    return Refusal(
+        429, "rate_limit_error", "rate_limit_exceeded", message, None, retry_after_seconds
+    )
 
 
 def unavailable(code: str, message: str, retry_after_seconds: int = 1) -> Refusal:

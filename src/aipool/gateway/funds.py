@@ -1,20 +1,24 @@
 """DOOR: money in a worker's hands. Holds and settles in memory, asks only when dry.
 
-A lease is money of one budget (a wallet, a token's limit) that the ledger process has set
-aside for this worker: it is in nobody else's balance, so what is promised from it can
-never be promised twice.
+A lease is a part of one budget (a wallet, a token's limit, the calls a user may have in
+flight) that the ledger process has set aside for this worker: it is in nobody else's
+balance, so what is promised from it can never be promised twice.
 
     granted = free + held + settled + returned        (for each lease, at any moment)
 
 A call must fit every budget of its chain. `hold` takes its worst case from the free part
-of each lease, or waits while more is asked for; `settle` gives back what was not used.
-Every hold ends in exactly one settle (a void is a settle of 0).
+of each lease of money, and one of each lease of calls, or waits while more is asked for;
+`settle` gives back what was not used. Every hold ends in exactly one settle (a void is a
+settle of 0).
 
 When money is scarce the ledger process grants exactly what is needed and says so (low).
 Such a lease keeps nothing for later: what a settle leaves free goes straight back, so that
 it can be spent at any worker. Otherwise a lease idle for ten seconds goes back. What goes
 back travels with the settlements, and a question may overtake it; so a *no* counts only
 once everything is back that this worker gave.
+
+A no is not yet a no when others hold leases on the budget: they are asked to give back what
+is free of them (`Collect`), and only then, if it is still too little, is the call refused.
 
 Pure: the world is four callbacks and a count of seconds.
 """
@@ -27,8 +31,10 @@ from enum import Enum
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
-from aipool.doors.frames import Acquire, Grant, Granted, Need
+from aipool.doors.frames import Acquire, Collect, Grant, Granted, Need
 from aipool.doors.records import Returned
+from aipool.ledger.rules import Unit, unit_of
+from aipool.ledger.types import Note
 
 #: A lease that no call touched for this long goes back.
 IDLE_SECONDS = 10
@@ -40,18 +46,43 @@ _TRIES_MAX = 3
 
 
 class Lease:
-    """What this worker holds of one budget. `low`: granted in low-balance mode.
-    `returned`: where the journal says that some of it went back, the last time."""
+    """What this worker holds of one budget.
 
-    __slots__ = ("__weakref__", "budget", "free_nano", "low", "returned", "touched", "window")
+    cap: of a budget of calls, its limit by the snapshot; 0 for money.  low: granted in
+    low-balance mode.  returned: where the journal says that some of it went back, the last
+    time.  each: what every call takes of it, 0 = its hold.  back: how much of `each` is
+    free again when the call has ended.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "back",
+        "budget",
+        "cap",
+        "each",
+        "free",
+        "low",
+        "returned",
+        "touched",
+        "window",
+    )
 
     def __init__(self, budget: str, window: int) -> None:
+        unit = unit_of(budget)
         self.budget = budget
         self.window = window
-        self.free_nano = 0
+        self.cap = 0
+        self.each = 0 if unit is Unit.MONEY else 1
+        self.back = 1 if unit is Unit.CONCURRENCY else 0
+        self.free = 0
         self.low = False
         self.touched = 0
         self.returned = 0
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Budget and window."""
+        return self.budget, self.window
 
 
 Chain = tuple[Lease, ...]
@@ -61,22 +92,23 @@ class Shortage(Enum):
     """Why a hold was not had."""
 
     FUNDS = "funds"  # the budget does not cover it
-    SILENCE = "silence"  # the ledger process did not answer
+    SILENCE = "silence"  # the ledger process, or another holder, did not answer
+    WINDOW = "window"  # a limit has begun anew meanwhile: hold again on today's chain
 
 
 class Denied(NamedTuple):
-    """budget: the one that was short.  available_nano: what a smaller hold could get."""
+    """budget: the one that was short.  available: what a smaller hold could get of it."""
 
     why: Shortage
     budget: str
-    available_nano: int
+    available: int
 
 
 class _Waiter:
-    __slots__ = ("amount_nano", "done", "left", "since", "tries")
+    __slots__ = ("amount", "done", "left", "since", "tries")
 
-    def __init__(self, amount_nano: int, done: Callable[[Denied | None], None], now: int) -> None:
-        self.amount_nano = amount_nano
+    def __init__(self, amount: int, done: Callable[[Denied | None], None], now: int) -> None:
+        self.amount = amount
         self.done = done
         self.since = now
         self.tries = 0
@@ -86,12 +118,12 @@ class _Waiter:
 class Funds:
     """The leases of one epoch.
 
-    send: hands an Acquire to the link; at most one is outstanding.
+    send: hands an Acquire (at most one is outstanding) or a Collect to the link.
     give_back: journals and ships a Returned; gives the position of its end.
     """
 
     def __init__(
-        self, send: Callable[[Acquire], object], give_back: Callable[[Returned], int]
+        self, send: Callable[[Acquire | Collect], object], give_back: Callable[[Returned], int]
     ) -> None:
         self._send = send
         self._give_back = give_back
@@ -107,23 +139,29 @@ class Funds:
         self._outstanding: Acquire | None = None
         self._asked: list[tuple[Chain, tuple[Lease, ...]]] = []
         self._number = 0
+        # Chains for which others are being asked to give back, by the number of the Collect;
+        # and what came of it, until the next answer: did everybody answer?
+        self._collecting: dict[int, Chain] = {}
+        self._collected: dict[Chain, bool] = {}
         self._now = 0
         self._closing = False
         self._busy = False
 
-    def chain(self, budgets: Iterable[tuple[str, int]]) -> Chain:
-        """The leases of a chain of budgets, made empty when new."""
+    def chain(self, budgets: Iterable[tuple[str, int, int]]) -> Chain:
+        """The leases of a chain of (budget, window, cap), made empty when new."""
         known = self._known
         found: list[Lease] = []
-        for key in budgets:
-            lease = known.get(key)
+        for budget, window, cap in budgets:
+            lease = known.get((budget, window))
             if lease is None:
-                lease = known[key] = Lease(*key)
+                lease = known[budget, window] = Lease(budget, window)
+            lease.cap = cap
             found.append(lease)
         return tuple(found)
 
-    def hold(self, chain: Chain, amount_nano: int) -> bool:
-        """Take the amount from every lease of the chain at once, or take nothing.
+    def hold(self, chain: Chain, amount: int) -> bool:
+        """Take the amount from every lease of money of the chain at once and one of every
+        lease of calls, or take nothing.
 
         False: it is not there; `wait` asks for it. Waiting calls go first, so that a
         stream of small calls cannot starve a large one.
@@ -131,23 +169,23 @@ class Funds:
         if self._waiting and chain in self._waiting:
             return False
         for lease in chain:
-            if lease.free_nano < amount_nano:
+            if lease.free < (lease.each or amount):
                 return False
         now = self._now
         for lease in chain:
-            lease.free_nano -= amount_nano
+            lease.free -= lease.each or amount
             lease.touched = now
         return True
 
     def wait(
-        self, chain: Chain, amount_nano: int, done: Callable[[Denied | None], None]
+        self, chain: Chain, amount: int, done: Callable[[Denied | None], None]
     ) -> Callable[[], None]:
         """Hold as soon as the ledger process has answered; `done(None)` = held.
 
         Returns what takes the call out of the queue again (its client left): done is
         then not called.
         """
-        waiter = _Waiter(amount_nano, done, self._now)
+        waiter = _Waiter(amount, done, self._now)
         self._waiting.setdefault(chain, deque()).append(waiter)
         self._active.update(dict.fromkeys(chain))
         if any(lease.low for lease in chain):
@@ -159,17 +197,21 @@ class Funds:
 
         return leave
 
-    def settle(self, chain: Chain, hold_nano: int, charge_nano: int) -> None:
+    def settle(self, chain: Chain, hold: int, charge: int) -> None:
         """End a hold: what the charge leaves of it is free again.
 
         A charge above the hold uses the hold up; the recorder takes the rest elsewhere.
         """
-        rest = hold_nano - charge_nano
-        if rest > 0:
-            active = self._active
-            for lease in chain:
-                lease.free_nano += rest
+        rest = hold - charge
+        active = self._active
+        for lease in chain:
+            back = lease.back if lease.each else rest
+            if back > 0:
+                lease.free += back
                 active[lease] = None
+        waiters = self._waiting.get(chain) if self._waiting else None
+        if waiters:
+            self._admit(chain, waiters)
         self._return_low(chain)
 
     def granted(self, answer: Granted) -> None:
@@ -181,9 +223,9 @@ class Funds:
         asked, self._asked = self._asked, []
         for (_, leases), grants in zip(asked, answer.chains, strict=True):
             for lease, grant in zip(leases, grants, strict=True):
-                if grant.amount_nano:
+                if grant.amount:
                     self._active[lease] = None
-                    lease.free_nano += grant.amount_nano
+                    lease.free += grant.amount
                     lease.low = grant.low
                     lease.touched = self._now
         self._busy = True
@@ -197,7 +239,13 @@ class Funds:
         self._ask()
 
     def reconnected(self) -> None:
-        """The link is up again: repeat what was not answered, under its number."""
+        """The link is up again: repeat what was not answered, under its number.
+
+        Of a Collect nobody knows whether it was heard; who still waits asks for money again,
+        and is told again that others have some.
+        """
+        self._collecting.clear()
+        self._collected.clear()
         if self._outstanding is not None:
             self._send(self._outstanding)
         else:
@@ -211,12 +259,34 @@ class Funds:
             if self._outstanding is None:
                 self._ask()
 
+    def recall(self, budgets: Iterable[tuple[str, int]]) -> int:
+        """Somebody else needs these: give back all that is free, and keep nothing for later.
+
+        Gives the position of the journal at which everything that was given back is in it.
+        """
+        position = 0
+        for key in budgets:
+            lease = self._known.get(key)
+            if lease is not None:
+                lease.low = True
+                if lease.free:
+                    self._return(lease)
+                position = max(position, lease.returned)
+        return position
+
+    def collected(self, number: int, *, complete: bool) -> None:
+        """The others gave back what they had free. complete: all of them answered."""
+        chain = self._collecting.pop(number, None)
+        if chain is not None and chain in self._waiting:
+            self._collected[chain] = complete
+            self._ask()
+
     def tick(self) -> None:
         """A second has passed."""
         self._now += 1
         for lease in list(self._active):
             idle = self._now - lease.touched >= IDLE_SECONDS
-            if lease.free_nano and (idle or self._closing):
+            if lease.free and (idle or self._closing):
                 self._return(lease)
             elif idle:
                 del self._active[lease]
@@ -227,13 +297,13 @@ class Funds:
                 if not waiter.left:
                     waiter.done(Denied(Shortage.SILENCE, "", 0))
             if not waiters and self._waiting.get(chain) is waiters:
-                del self._waiting[chain]
+                self._forget(chain)
 
     def close(self) -> None:
         """The worker is going: everything free goes back now, the rest as it settles."""
         self._closing = True
         for lease in self._active:
-            if lease.free_nano:
+            if lease.free:
                 self._return(lease)
 
     # --- asking -----------------------------------------------------------------------
@@ -252,7 +322,8 @@ class Funds:
                 self._recorded_when_asked = self._recorded
                 self._send(self._outstanding)
                 return
-            if self._resting.keys() >= self._waiting.keys():
+            stuck = self._resting.keys() | self._collecting.values()
+            if stuck >= self._waiting.keys():
                 return
 
     def _rest(self, chain: Chain) -> int:
@@ -269,21 +340,23 @@ class Funds:
         next turn.
         """
         chains: list[tuple[Need, ...]] = []
+        collecting = set(self._collecting.values())
         for chain, waiters in list(self._waiting.items()):
             self._admit(chain, waiters)
-            if not waiters or chain in self._resting:
+            if not waiters or chain in self._resting or chain in collecting:
                 continue
-            first = waiters[0].amount_nano
-            total = sum(waiter.amount_nano for waiter in waiters)
-            short = tuple(lease for lease in chain if lease.free_nano < first)
+            first = waiters[0].amount
+            total = sum(waiter.amount for waiter in waiters)
+            short = tuple(lease for lease in chain if lease.free < (lease.each or first))
             self._asked.append((chain, short))
             chains.append(
                 tuple(
                     Need(
                         lease.budget,
                         lease.window,
-                        first - lease.free_nano,
-                        total - lease.free_nano,
+                        (lease.each or first) - lease.free,
+                        (lease.each * len(waiters) or total) - lease.free,
+                        lease.cap,
                     )
                     for lease in short
                 )
@@ -295,18 +368,18 @@ class Funds:
         while waiters:
             waiter = waiters[0]
             if not waiter.left:
-                amount = waiter.amount_nano
+                amount = waiter.amount
                 for lease in chain:
-                    if lease.free_nano < amount:
+                    if lease.free < (lease.each or amount):
                         return
                 for lease in chain:
-                    lease.free_nano -= amount
+                    lease.free -= lease.each or amount
                     lease.touched = self._now
             waiters.popleft()
             if not waiter.left:
                 waiter.done(None)
         if self._waiting.get(chain) is waiters:
-            del self._waiting[chain]
+            self._forget(chain)
 
     def _serve(self, chain: Chain, asked: Chain, grants: tuple[Grant, ...]) -> None:
         """What an answer means for the calls of one chain.
@@ -318,33 +391,67 @@ class Funds:
         if waiters is None:
             return
         self._admit(chain, waiters)
-        if not waiters or all(grant.amount_nano for grant in grants):
+        notes = [grant.note for grant in grants]
+        if not waiters or not any(notes):
             return
-        # Only of what was asked for is it known how much there is.
-        room = [
-            (lease.free_nano + grant.free_nano, lease.budget)
-            for lease, grant in zip(asked, grants, strict=True)
-        ]
-        available, narrow = min(room, key=lambda found: found[0])
-        refused: list[_Waiter] = []
-        overtook = self._rest(chain) > self._recorded_when_asked
-        for waiter in list(waiters):
-            waiter.tries += 1
-            covered = overtook or waiter.amount_nano <= available
-            if not covered or waiter.tries >= _TRIES_MAX:
-                waiters.remove(waiter)
-                refused.append(waiter)
+        if Note.OTHER_WINDOW in notes:
+            self._refuse(chain, list(waiters), Denied(Shortage.WINDOW, "", 0))
+            return
+        # Only of what was short is it known how much there is; of calls there is none.
+        available, narrow = min(
+            (
+                (0 if lease.each else lease.free + grant.free, lease.budget)
+                for lease, grant in zip(asked, grants, strict=True)
+                if grant.note
+            ),
+            key=lambda found: found[0],
+        )
+        denied = Denied(Shortage.FUNDS, narrow, available)
+        if self._rest(chain) > self._recorded_when_asked:
+            return  # what this worker gave back was not counted: ask again when it is
+        answered = self._collected.pop(chain, None)
+        if answered is None and Note.ELSEWHERE in notes:
+            self._collect(chain, [lease for lease, note in zip(asked, notes, strict=True) if note])
+            return
+        if answered is False:
+            denied = denied._replace(why=Shortage.SILENCE)
+        self._refuse(chain, [one for one in waiters if one.amount > available], denied)
+        self._refuse_tired(chain, waiters, denied)
+
+    def _collect(self, chain: Chain, short: list[Lease]) -> None:
+        """Have the others give back what is free of these, before anybody is refused."""
+        self._number += 1
+        self._collecting[self._number] = chain
+        self._send(Collect(self._number, tuple(lease.key for lease in short)))
+
+    def _refuse(self, chain: Chain, refused: list[_Waiter], denied: Denied) -> None:
+        waiters = self._waiting.get(chain)
+        if waiters is None:
+            return
+        for waiter in refused:
+            waiters.remove(waiter)
         if not waiters:
-            del self._waiting[chain]
+            self._forget(chain)
         for waiter in refused:
             if not waiter.left:
-                waiter.done(Denied(Shortage.FUNDS, narrow, available))
+                waiter.done(denied)
+
+    def _forget(self, chain: Chain) -> None:
+        """Nobody waits on this chain any more; what came back for it counts no longer."""
+        del self._waiting[chain]
+        self._collected.pop(chain, None)
+
+    def _refuse_tired(self, chain: Chain, waiters: deque[_Waiter], denied: Denied) -> None:
+        """Those go whose money was taken by others time and again."""
+        for waiter in waiters:
+            waiter.tries += 1
+        self._refuse(chain, [one for one in waiters if one.tries >= _TRIES_MAX], denied)
 
     def _return_low(self, chain: Chain) -> None:
         for lease in chain:
-            if (lease.low or self._closing) and lease.free_nano:
+            if (lease.low or self._closing) and lease.free:
                 self._return(lease)
 
     def _return(self, lease: Lease) -> None:
-        amount, lease.free_nano = lease.free_nano, 0
+        amount, lease.free = lease.free, 0
         lease.returned = self._give_back(Returned(lease.budget, lease.window, amount))

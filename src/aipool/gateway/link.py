@@ -21,18 +21,28 @@ from aipool.doors import frames
 from aipool.doors.frames import (
     Acquire,
     Applied,
+    AskPermits,
+    Collect,
+    Collected,
     Counters,
     FetchToken,
     FromLedger,
     FromWorker,
+    GivenBack,
     Granted,
     Hello,
+    Permits,
+    PermitsBack,
     Ping,
     Pong,
     Publish,
+    Recall,
+    RecallPermits,
     Recorded,
     Ship,
+    Today,
     TokenAnswer,
+    Uncounted,
     Welcome,
 )
 
@@ -50,6 +60,21 @@ class Worker(Protocol):
 
     def granted(self, answer: Granted) -> None:
         """Leases, or a no."""
+
+    def recall(self, budgets: tuple[tuple[str, int], ...]) -> int:
+        """Others need these budgets: give back what is free; where the journal says so."""
+
+    def collected(self, answer: Collected) -> None:
+        """What others had free has come back."""
+
+    def permitted(self, answer: Permits) -> None:
+        """Permits, or a no."""
+
+    def recall_permits(self, rates: tuple[str, ...]) -> tuple[Uncounted, ...]:
+        """Others need these rates: what is unused of them."""
+
+    def today(self, day: int) -> None:
+        """The day it is for the windows of budgets."""
 
     def token(self, answer: TokenAnswer) -> None:
         """Who has a digest."""
@@ -141,7 +166,10 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def send(self, message: Acquire | Ship | FetchToken | Counters) -> bool:
+    def send(
+        self,
+        message: Acquire | Collect | AskPermits | PermitsBack | Ship | FetchToken | Counters,
+    ) -> bool:
         """Say something, if the line is up; what must not be lost is repeated on `link_up`."""
         if self._welcomed:
             self._write(message)
@@ -192,6 +220,18 @@ class Link(asyncio.Protocol):
                 worker.recorded(message.high_water)
             case Granted():
                 worker.granted(message)
+            case Recall():
+                position = worker.recall(message.budgets)
+                self._write(GivenBack(message.number, position))
+            case Collected():
+                worker.collected(message)
+            case Permits():
+                worker.permitted(message)
+            case RecallPermits():
+                back = worker.recall_permits(message.rates)
+                self._write(PermitsBack(message.number, back))
+            case Today():
+                worker.today(message.day)
             case TokenAnswer():
                 worker.token(message)
             case Publish():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import Protocol
 
 import msgspec
 
@@ -18,10 +18,20 @@ LINES_PER_SECOND = 20
 _encode = msgspec.json.Encoder().encode
 
 
+class Lines(Protocol):
+    """Where lines go."""
+
+    def write(self, text: str, /) -> int:
+        """Write a line."""
+
+    def flush(self) -> None:
+        """Let it be seen."""
+
+
 class CallLog:
     """Writes to `stream`; `clock` gives unix seconds."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, stream: Lines, clock: Callable[[], float] = time.time) -> None:
         self._stream = stream
         self._clock = clock
         self._second = 0

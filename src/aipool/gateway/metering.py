@@ -20,7 +20,7 @@ from aipool.dialects.chat import (
     decode_answer,
     reported_by,
 )
-from aipool.dialects.estimate import TokenCounter, estimate_request
+from aipool.dialects.estimate import CounterMaker, TokenCounter, estimate_request
 from aipool.doors.outcome import UsageSource
 from aipool.gateway.body import LARGE_BYTES
 from aipool.rating.types import NO_USAGE, TOKENS_MAX, Usage
@@ -37,12 +37,12 @@ DRAIN_TOKENS = 2_000
 DRAIN_SECONDS = 10.0
 
 
-def estimate_input(raw: bytes, tokens_max: int) -> int:
+def estimate_input(raw: bytes, tokens_max: int, counter: TokenCounter | None = None) -> int:
     """About how many input tokens this request is; only called when nobody reported it.
 
     tokens_max: the bound that was held for, at one token a byte of text; the estimate
     never exceeds it. A body too large to be read in the event loop is taken for English
-    prose: four bytes a token.
+    prose: four bytes a token.  counter: a fresh one of the vendor's vocabulary.
     """
     if len(raw) > LARGE_BYTES:
         return tokens_max // 4
@@ -50,11 +50,14 @@ def estimate_input(raw: bytes, tokens_max: int) -> int:
         body: Any = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return min(len(raw) // 4, tokens_max)
-    return min(estimate_request(body), tokens_max) if isinstance(body, dict) else 0
+    return min(estimate_request(body, counter), tokens_max) if isinstance(body, dict) else 0
 
 
 class StreamMeter:
-    """Counts a stream. input_tokens: the estimate, made when it is first needed."""
+    """Counts a stream.
+
+    input_tokens: the estimate, made when it is first needed.  counter: a fresh one.
+    """
 
     __slots__ = (
         "_at_progress",
@@ -66,8 +69,8 @@ class StreamMeter:
         "reported",
     )
 
-    def __init__(self, input_tokens: Callable[[], int], now: float) -> None:
-        self.counter = TokenCounter()
+    def __init__(self, input_tokens: Callable[[], int], now: float, counter: TokenCounter) -> None:
+        self.counter = counter
         self.reported: Usage | None = None
         self.relayed: int | None = None
         self.finish_seen = False
@@ -90,12 +93,12 @@ class StreamMeter:
 
     def progress(self, now: float) -> tuple[int, int] | None:
         """(input, output) tokens to journal now, or None when it is not time."""
-        tokens = self.counter.tokens
         since = now - self._at_progress
-        grown = tokens - self._tokens_at_progress
-        if since < PROGRESS_SECONDS_LEAST or (grown < PROGRESS_TOKENS and since < PROGRESS_SECONDS):
+        if since < PROGRESS_SECONDS_LEAST:
             return None
-        if not grown:
+        tokens = self.counter.tokens
+        grown = tokens - self._tokens_at_progress
+        if not grown or (grown < PROGRESS_TOKENS and since < PROGRESS_SECONDS):
             return None
         self._at_progress = now
         self._tokens_at_progress = tokens
@@ -103,7 +106,7 @@ class StreamMeter:
 
     def client_left(self) -> None:
         """From here on nothing is relayed any more, only read."""
-        self.relayed = self.counter.tokens
+        self.relayed = self.counter.total
 
     @property
     def is_empty(self) -> bool:
@@ -119,14 +122,14 @@ class StreamMeter:
         """What the stream used, at its end, however it ended."""
         if self.reported is not None:
             return self.reported, UsageSource.VENDOR
-        tokens = self.counter.tokens if self.relayed is None else self.relayed
+        tokens = self.counter.total if self.relayed is None else self.relayed
         if not tokens:
             return NO_USAGE, UsageSource.NONE
         return Usage(self._input(), 0, min(tokens, TOKENS_MAX), 0), UsageSource.COUNTED
 
 
 def usage_of_answer(
-    body: bytes, input_tokens: Callable[[], int]
+    body: bytes, input_tokens: Callable[[], int], new_counter: CounterMaker = TokenCounter
 ) -> tuple[Usage, UsageSource] | None:
     """What a whole answer used; None when it is no answer, whatever its status says."""
     plain = reported_by(body)
@@ -135,16 +138,19 @@ def usage_of_answer(
     answer = decode_answer(body)
     if answer is None or answer.error or not (answer.choices or answer.usage):
         return None
-    return _usage_of(answer, input_tokens)
+    return _usage_of(answer, input_tokens, new_counter)
 
 
-def _usage_of(answer: ChatAnswer, input_tokens: Callable[[], int]) -> tuple[Usage, UsageSource]:
+def _usage_of(
+    answer: ChatAnswer, input_tokens: Callable[[], int], new_counter: CounterMaker
+) -> tuple[Usage, UsageSource]:
     """What a whole answer used, as it says or as it is counted."""
     reported = answer_usage(answer)
     if reported is not None:
         return reported, UsageSource.VENDOR
-    counter = TokenCounter()
+    counter = new_counter()
     answer_text_count(answer, counter)
-    if not counter.tokens:
+    tokens = counter.total
+    if not tokens:
         return NO_USAGE, UsageSource.NONE
-    return Usage(input_tokens(), 0, min(counter.tokens, TOKENS_MAX), 0), UsageSource.COUNTED
+    return Usage(input_tokens(), 0, min(tokens, TOKENS_MAX), 0), UsageSource.COUNTED

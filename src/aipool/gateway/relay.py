@@ -5,9 +5,9 @@
               ├─ whole answer ─▶ settle, answer
               └─ stream ─▶ gateway.stream
 
-When the client left, a whole answer is read to its end, and the vendor's file says what
-becomes of a stream; by default it is read on within bounds, for the usage the vendor will
-bill. Nobody waits for a second try then.
+When the client left, the vendor's file says what becomes of its answer
+(`vendors.base.OnDisconnect`): by default a whole answer is read to its end, and a stream
+within bounds, for the usage the vendor will bill. Nobody waits for a second try then.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 from asyncio import TimerHandle
 from typing import TYPE_CHECKING
 
+from aipool.dialects.estimate import TokenCounter
 from aipool.doors.outcome import Attempt, UsageSource
 from aipool.gateway import errors
 from aipool.gateway.attempts import Attempts, Verdict, judge_failure, judge_status, refusal_of_stop
@@ -23,7 +24,7 @@ from aipool.gateway.catalogue import Candidate, Offer
 from aipool.gateway.context import DRAINS_MAX
 from aipool.gateway.errors import Refusal
 from aipool.gateway.headers import forwarded
-from aipool.gateway.metering import DRAIN_SECONDS, usage_of_answer
+from aipool.gateway.metering import DRAIN_SECONDS, estimate_input, usage_of_answer
 from aipool.gateway.stream import Stream
 from aipool.rating.types import NO_USAGE
 from aipool.vendors.base import OnDisconnect
@@ -43,7 +44,10 @@ class Relay:
         "_attempts",
         "_body",
         "_cap",
+        "_client_reads",
         "_drain_timer",
+        "_input_tokens",
+        "_money_waits",
         "_request",
         "_status",
         "_stream",
@@ -67,11 +71,14 @@ class Relay:
         self._body = body
         self._cap = cap
         self._attempts: Attempts | None = None
-        self._attempt_at = 0.0
+        self._attempt_at: float | None = None  # when the try in hand began
         self._request: Request | None = None
+        self._client_reads = True
+        self._money_waits = False
         self._status = 0
         self._stream: Stream | None = None
         self._drain_timer: TimerHandle | None = None
+        self._input_tokens: int | None = None
 
     # --- tries ----------------------------------------------------------------------------
 
@@ -84,6 +91,7 @@ class Relay:
         self.candidate = candidate
         self.renamed = candidate.model_json is not None
         self._status = 0
+        self._input_tokens = None
         context = call.context
         limits = context.limits
         self._attempt_at = now = context.time()
@@ -115,19 +123,16 @@ class Relay:
         return splice(body, changes) if changes else body.raw
 
     def attempted(self, reason: str) -> float:
-        """The try in hand has ended, now; reason "" = well."""
-        candidate = self.candidate
+        """The try in hand has ended, now; reason "" = well. Of one try, the first time counts."""
+        candidate, began = self.candidate, self._attempt_at
         assert candidate is not None
         now = self.call.context.time()
-        self.attempts.append(
-            Attempt(
-                candidate.vendor_id,
-                candidate.key_id,
-                self._status,
-                reason,
-                int((now - self._attempt_at) * 1000),
+        if began is not None:
+            self._attempt_at = None
+            duration_ms = int((now - began) * 1000)
+            self.attempts.append(
+                Attempt(candidate.vendor_id, candidate.key_id, self._status, reason, duration_ms)
             )
-        )
         return now
 
     def try_next(self, reason: str, *, bad_answer: bool = False) -> None:
@@ -148,6 +153,17 @@ class Relay:
         else:
             self._try(candidate)
 
+    def input_tokens(self) -> int:
+        """About how many tokens the input is for the vendor in hand, for want of its report."""
+        candidate, raw, admitted = self.candidate, self._body.raw, self.call.admitted
+        assert candidate is not None and admitted is not None
+        if candidate.new_counter is TokenCounter or not raw:
+            return self.call.input_estimate()
+        if self._input_tokens is None:
+            counter = candidate.new_counter()
+            self._input_tokens = estimate_input(raw, admitted.input_tokens, counter)
+        return self._input_tokens
+
     def committed(self) -> None:
         """No other key from here on: what a further try would have needed may go."""
         self.call.committed()
@@ -158,6 +174,13 @@ class Relay:
 
     def response(self, status: int, headers: dict[bytes, bytes]) -> bool:
         """The head of the answer: stream it, or have it whole?"""
+        try:
+            return self._response(status, headers)
+        except Exception as mistake:  # noqa: BLE001 - one call's; `mistaken` ends it
+            self.call.mistaken(mistake)
+            return False
+
+    def _response(self, status: int, headers: dict[bytes, bytes]) -> bool:
         self._status = status
         request_id = headers.get(b"x-request-id")
         if request_id is not None:
@@ -196,12 +219,17 @@ class Relay:
             self._refused(body)
             return
         call = self.call
-        used = usage_of_answer(body, call.input_estimate)
+        candidate = self.candidate
+        assert candidate is not None
+        used = usage_of_answer(body, self.input_tokens, candidate.new_counter)
         if used is None:
             self.try_next("bad_answer", bad_answer=True)
             return
         now = self.attempted("")
         self.first_token_ms = int((now - call.started) * 1000)
+        if call.gone and used[1] is not UsageSource.VENDOR:
+            self._void()  # nothing was relayed, and nothing reported
+            return
         call.answer(*used, self.ours(body) if self.renamed else body)
 
     def _refused(self, body: bytes) -> None:
@@ -243,22 +271,41 @@ class Relay:
 
     def client_writable(self, ok: bool) -> None:
         """Read no faster than the client does."""
+        self._client_reads = ok
+        self._flow()
+
+    def wait_for_money(self, *, waits: bool) -> None:
+        """Read no further than money is held for."""
+        self._money_waits = waits
+        self._flow()
+
+    def _flow(self) -> None:
         request = self._request
-        if request is not None and not self.call.gone:
-            if ok:
-                request.resume()
-            else:
-                request.pause()
+        if request is None:
+            return
+        if self.call.gone or (self._client_reads and not self._money_waits):
+            request.resume()
+        else:
+            request.pause()
 
     def client_gone(self) -> None:
-        """The client left. A whole answer is read to its end; a stream within bounds."""
-        if not self._body.stream:
-            return
+        """The client left: what becomes of the answer, the vendor's file says."""
+        try:
+            self._client_gone()
+        except Exception as mistake:  # noqa: BLE001 - one call's; `mistaken` ends it
+            self.call.mistaken(mistake)
+
+    def _client_gone(self) -> None:
         context, candidate, stream = self.call.context, self.candidate, self._stream
         assert candidate is not None
+        policy = candidate.on_disconnect
+        if not self._body.stream:
+            if policy is OnDisconnect.CANCEL:
+                self.end_drain()
+            return
         if stream is not None:
             stream.client_left()
-        if candidate.on_disconnect is not OnDisconnect.DRAIN or context.drains >= DRAINS_MAX:
+        if policy is not OnDisconnect.DRAIN or context.drains >= DRAINS_MAX:
             self.end_drain()
             return
         context.drains += 1
@@ -271,10 +318,14 @@ class Relay:
         self.cancel()
         if self.call.settled:
             return
-        if self._stream is not None:
-            self._stream.settle("client_gone")
-        else:
-            self._void()
+        try:
+            if self._stream is not None:
+                self._stream.settle("client_gone")
+            else:
+                self.attempted("client_gone")
+                self._void()
+        except Exception as mistake:  # noqa: BLE001 - one call's; `mistaken` ends it
+            self.call.mistaken(mistake)
 
     def _void(self) -> None:
         """Nobody got anything and nobody waits."""
@@ -286,6 +337,7 @@ class Relay:
         if self._stream is not None and self._stream.began:
             self._stream.break_off(refusal)
         else:
+            self.attempted(refusal.code)
             self.call.refuse(refusal)
 
     def leave(self) -> None:

@@ -51,7 +51,7 @@ def outcome_of(
         offer = admitted.offer
         price_id, multiplier_ppm = offer.price.id, offer.multiplier_ppm
         if call.held:
-            hold_nano, budgets = admitted.hold_nano, view.budgets
+            hold_nano, budgets = admitted.hold_nano, call.budgets
     if relay is not None:
         attempts = tuple(relay.attempts)
         first_token_ms = relay.first_token_ms

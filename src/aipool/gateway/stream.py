@@ -21,6 +21,7 @@ from aipool.doors import records
 from aipool.doors.records import Progress
 from aipool.gateway import errors
 from aipool.gateway.errors import Refusal
+from aipool.gateway.extending import RollingHold
 from aipool.gateway.metering import StreamMeter
 from aipool.wire.sse import EventSplitter, EventTooLarge, data_of
 
@@ -44,6 +45,7 @@ class Stream:
     __slots__ = (
         "_call",
         "_finished",
+        "_hold",
         "_held",
         "_held_bytes",
         "_last_sent_at",
@@ -66,7 +68,10 @@ class Stream:
         self._usage_wanted = usage_wanted
         self._time = call.context.time
         self._splitter = EventSplitter(call.context.limits.event_bytes)
-        self._meter = StreamMeter(call.input_estimate, self._time())
+        candidate = relay.candidate
+        assert candidate is not None
+        self._meter = StreamMeter(relay.input_tokens, self._time(), candidate.new_counter())
+        self._hold = RollingHold(call, relay)
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._out: list[bytes] = []  # of the events now being read, what the client gets
@@ -136,6 +141,10 @@ class Stream:
         if not self.committed and not self._left and chunk_is_meaningful(chunk):
             self._commit()
         if self.committed and not self._left:
+            if meter.counter.tokens >= self._hold.due_at:
+                self._hold.counted(meter.counter.tokens)
+                if self._over:
+                    return False
             progress = meter.progress(self._time())
             if progress is not None:
                 self._journal(progress)
@@ -216,6 +225,7 @@ class Stream:
         self._over = True
         usage, source = self._meter.usage()
         if self._left:
+            self._relay.attempted(error)
             call.settle(usage, source, status=_CLIENT_GONE, error="client_gone")
             return
         last = b"".join(self._out)

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import NamedTuple
 
 from aipool.doors.frames import FetchToken, TokenAnswer
 from aipool.doors.snapshot import TokenView
 from aipool.gateway.access import AddressList
+from aipool.gateway.catalogue import Catalogue
+from aipool.gateway.chains import buckets_of, chain_of
 from aipool.gateway.funds import Chain, Funds
+from aipool.gateway.limits import Rates
+from aipool.gateway.rate import RateChain
 from aipool.kit.digests import is_token
 
 TOKENS_MAX = 50_000
@@ -29,13 +32,47 @@ FETCH_SECONDS = 3
 _BLOCK_BYTES = 64  # of SHA-256
 
 
-class Token(NamedTuple):
-    """A token ready for admission."""
+class Token:
+    """A token ready for admission.
 
-    view: TokenView
-    chain: Chain
-    models: frozenset[str] | None
-    addresses: AddressList
+    chain, budgets: the leases a call must fit, and the same as (budget, window), as they
+    were at `renew`.  money: those of the chain that a longer answer needs more of.
+    rates: the limits of requests and tokens a minute, None = it has none.
+    """
+
+    __slots__ = (
+        "addresses",
+        "budgets",
+        "catalogue",
+        "chain",
+        "day",
+        "models",
+        "money",
+        "rates",
+        "view",
+    )
+
+    def __init__(self, view: TokenView) -> None:
+        self.view = view
+        self.models = None if view.models is None else frozenset(view.models)
+        self.addresses = AddressList(view.ips)
+        self.catalogue: Catalogue | None = None
+        self.day = 0
+        self.chain: Chain = ()
+        self.money: Chain = ()
+        self.rates: RateChain | None = None
+        self.budgets: tuple[tuple[str, int], ...] = ()
+
+    def renew(self, funds: Funds, rates: Rates, catalogue: Catalogue, day: int) -> None:
+        """Have the chain of this day and this catalogue. Calls in flight keep theirs."""
+        self.catalogue = catalogue
+        self.day = day
+        group = catalogue.groups.get(self.view.group_id)
+        named = chain_of(self.view, group, day)
+        self.budgets = tuple((budget, window) for budget, window, _ in named)
+        self.chain = funds.chain(named)
+        self.money = tuple(lease for lease in self.chain if not lease.each)
+        self.rates = rates.chain(buckets_of(self.view, group))
 
 
 class Digester:
@@ -67,9 +104,8 @@ Found = Callable[["Token | None", bool], None]
 class Tokens:
     """The cache. ask: hands a FetchToken to the link; False when the link is down."""
 
-    def __init__(self, pepper: bytes, funds: Funds, ask: Callable[[FetchToken], bool]) -> None:
+    def __init__(self, pepper: bytes, ask: Callable[[FetchToken], bool]) -> None:
         self.digest = Digester(pepper).digest
-        self._funds = funds
         self._ask = ask
         self._known: dict[bytes, Token] = {}
         self._unknown: dict[bytes, int] = {}
@@ -135,7 +171,7 @@ class Tokens:
                     by_address[address] = by_address.get(address, 0) + 1
             self._answer(digest, None, answered=True)
             return
-        token = self._ready(answer.token)
+        token = Token(answer.token)
         if len(self._known) >= TOKENS_MAX:
             del self._known[next(iter(self._known))]
         self._known[digest] = token
@@ -187,11 +223,3 @@ class Tokens:
         self._forgotten.pop(digest, None)
         for found, _, _ in self._waiting.pop(digest, ()):
             found(token, answered)
-
-    def _ready(self, view: TokenView) -> Token:
-        return Token(
-            view,
-            self._funds.chain(view.budgets),
-            None if view.models is None else frozenset(view.models),
-            AddressList(view.ips),
-        )

@@ -18,7 +18,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aipool.config import Settings
-from aipool.doors.frames import Counters, Granted, Publish, TokenAnswer
+from aipool.dialects import exact
+from aipool.doors.frames import (
+    Collected,
+    Counters,
+    Granted,
+    Permits,
+    Publish,
+    TokenAnswer,
+    Uncounted,
+)
 from aipool.gateway.access import AddressList
 from aipool.gateway.app import App
 from aipool.gateway.catalogue import Catalogue
@@ -26,11 +35,14 @@ from aipool.gateway.context import Context
 from aipool.gateway.cors import Cors
 from aipool.gateway.funds import Funds
 from aipool.gateway.journal import Journal, claim_epoch
+from aipool.gateway.limits import Rates
 from aipool.gateway.link import Link
 from aipool.gateway.log import CallLog
 from aipool.gateway.tokens import Tokens
 from aipool.installation import RunDirectory
+from aipool.kit.ballast import Ballast
 from aipool.kit.digests import load_pepper
+from aipool.kit.logging import LossyStream
 from aipool.kit.outbound import Vet
 from aipool.wire.client import HttpClient
 from aipool.wire.request import Origin
@@ -67,18 +79,25 @@ class Worker:
             plain=HttpClient(limits, vet=vet.plain, sweep=secure.sweep),
             trusted_proxies=trusted,
             cors=Cors(settings.cors_origins),
-            log=CallLog(sys.stderr),
+            log=CallLog(LossyStream(sys.stderr)),
         )
         self._link = Link(loop, run.link_socket, epoch=epoch, index=index, worker=self)
         context.journal = Journal(
-            loop, folder, still_open=context.still_open, bytes_max=settings.journal_bytes_max
+            loop,
+            folder,
+            still_open=context.still_open,
+            bytes_max=settings.journal_bytes_max,
+            ballast=Ballast(settings.ballast_path, settings.ballast_bytes),
+            tell=lambda event, reason: context.log.event(event, reason=reason, worker=index),
         )
         context.shipping = self._link.shipping
         context.ship_soon = self._ship_soon
         context.ledger_up = lambda: self._link.up
         context.funds = Funds(self._link.send, context.give_back)
-        context.tokens = Tokens(load_pepper(settings.data_dir), context.funds, self._link.send)
+        context.rates = Rates(self._link.send, self._wake_rates)
+        context.tokens = Tokens(load_pepper(settings.data_dir), self._link.send)
         self._socket_path: Callable[[str], str] = lambda name: str(run.path / name)
+        self._counters = exact.counters(settings.tokenizer)
 
         app = App(context, Origin("control", 80, unix_path=str(run.control_socket)))
         self._server = HttpServer(
@@ -111,6 +130,7 @@ class Worker:
     def link_up(self) -> None:
         """Repeat what was not answered; ship what has gathered."""
         self._context.funds.reconnected()
+        self._context.rates.reconnected(self._context.passed_seconds())
         self._context.shipping.push()
 
     def link_down(self) -> None:
@@ -121,6 +141,26 @@ class Worker:
         """Leases, or a no."""
         self._context.funds.granted(answer)
 
+    def recall(self, budgets: tuple[tuple[str, int], ...]) -> int:
+        """Give back what is free of these; it is shipped at the end of this turn."""
+        return self._context.funds.recall(budgets)
+
+    def collected(self, answer: Collected) -> None:
+        """What others had free has come back."""
+        self._context.funds.collected(answer.number, complete=answer.complete)
+
+    def permitted(self, answer: Permits) -> None:
+        """Permits, or a no."""
+        self._context.rates.granted(answer, self._context.passed_seconds())
+
+    def recall_permits(self, rates: tuple[str, ...]) -> tuple[Uncounted, ...]:
+        """What is unused of these rates."""
+        return self._context.rates.recall(rates, self._context.passed_seconds())
+
+    def today(self, day: int) -> None:
+        """From now on calls are held on the windows of this day."""
+        self._context.day = day
+
     def token(self, answer: TokenAnswer) -> None:
         """Who has a digest."""
         self._context.tokens.answered(answer)
@@ -129,7 +169,7 @@ class Worker:
         """What changed; in force when this returns."""
         context = self._context
         if news.snapshot is not None:
-            context.catalogue = Catalogue(news.snapshot, self._socket_path)
+            context.catalogue = Catalogue(news.snapshot, self._socket_path, self._counters)
         context.tokens.forget(news.digests, everything=news.everything, revision=news.revision)
         if context.catalogue is not None and not self._served.done():
             self._served.set_result(None)
@@ -146,6 +186,10 @@ class Worker:
 
     # --- inside ---------------------------------------------------------------------------
 
+    def _wake_rates(self, seconds: float) -> None:
+        context = self._context
+        self._loop.call_later(seconds, lambda: context.rates.poll(context.passed_seconds()))
+
     def _ship_soon(self) -> None:
         if not self._shipping_soon:
             self._shipping_soon = True
@@ -160,6 +204,7 @@ class Worker:
         while True:
             await asyncio.sleep(1)
             context.funds.tick()
+            context.rates.tick(context.passed_seconds())
             context.tokens.tick()
             context.journal.tick()
             now = self._loop.time()
@@ -187,6 +232,7 @@ class Worker:
         while context.open_calls and self._loop.time() < limit:
             await asyncio.sleep(0.02)
         context.funds.close()
+        context.rates.close(context.passed_seconds())
         context.shipping.push()
         while context.shipping.waiting and self._link.up and self._loop.time() < limit:
             await asyncio.sleep(0.01)

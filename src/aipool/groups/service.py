@@ -7,20 +7,28 @@ Refusals (kit.errors):
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, astuple
 
 from sqlalchemy.engine import Connection
 
 from aipool.audit.service import record
 from aipool.audit.types import Act
 from aipool.groups import store
-from aipool.groups.types import DEFAULT_NAME, Group
+from aipool.groups.types import DEFAULT_NAME, NO_CALL_LIMITS, CallLimits, Group
 from aipool.kit.db import Transaction
 from aipool.kit.errors import NotFound
-from aipool.kit.money import PPM
+from aipool.kit.money import PPM, format_multiplier
 
 
 def put_group(
-    tx: Transaction, act: Act, *, name: str, multiplier_ppm: int, models: Sequence[str] | None
+    tx: Transaction,
+    act: Act,
+    *,
+    name: str,
+    multiplier_ppm: int,
+    models: Sequence[str] | None,
+    each_user: CallLimits = NO_CALL_LIMITS,
+    whole: CallLimits = NO_CALL_LIMITS,
 ) -> tuple[Group, bool]:
     """The group of this name, made or changed to be so; and whether anything changed.
 
@@ -34,14 +42,23 @@ def put_group(
             name=name,
             multiplier_ppm=multiplier_ppm,
             models=wanted,
+            each_user=each_user,
+            whole=whole,
             at_ms=act.at_ms,
         )
         action = "group.create"
     else:
-        group = Group(before.id, name, multiplier_ppm, wanted)
+        group = Group(before.id, name, multiplier_ppm, wanted, each_user, whole)
         if group == before:
             return before, False
-        store.update_group(tx.connection, before.id, multiplier_ppm=multiplier_ppm, models=wanted)
+        store.update_group(
+            tx.connection,
+            before.id,
+            multiplier_ppm=multiplier_ppm,
+            models=wanted,
+            each_user=each_user,
+            whole=whole,
+        )
         action = "group.change"
     tx.changes.note_catalogue()
     record(
@@ -82,9 +99,37 @@ def list_groups(connection: Connection) -> list[Group]:
     return store.list_groups(connection)
 
 
+def differences(before: Group, after: Group) -> tuple[str, ...]:
+    """What is other in a group than it was, in words."""
+    old, new = before.multiplier_ppm, after.multiplier_ppm
+    found = []
+    if old != new:
+        found.append(f"multiplier {format_multiplier(old)} -> {format_multiplier(new)}")
+    if before.models != after.models:
+        found.append("models")
+    found += limit_differences(before.each_user, after.each_user)
+    found += [f"group's {text}" for text in limit_differences(before.whole, after.whole)]
+    return tuple(found)
+
+
+def limit_differences(before: CallLimits, after: CallLimits) -> list[str]:
+    """What is other in limits of calls than it was, in words."""
+    return [
+        f"{name.replace('_', ' ')} {_count(was)} -> {_count(now)}"
+        for (name, was), now in zip(asdict(before).items(), astuple(after), strict=True)
+        if was != now
+    ]
+
+
+def _count(limit: int | None) -> str:
+    return "none" if limit is None else str(limit)
+
+
 def _fields(group: Group) -> dict[str, object]:
     return {
         "name": group.name,
         "multiplier_ppm": group.multiplier_ppm,
         "models": None if group.models is None else list(group.models),
+        "each_user": asdict(group.each_user),
+        "whole": asdict(group.whole),
     }

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from aipool.groups.tables import groups
-from aipool.groups.types import Group, GroupId
+from aipool.groups.types import CallLimits, Group, GroupId
 
-_COLUMNS = (groups.c.id, groups.c.name, groups.c.multiplier_ppm, groups.c.models)
+_LIMITS = [field.name for field in fields(CallLimits)]
+_COLUMNS = (
+    groups.c.id,
+    groups.c.name,
+    groups.c.multiplier_ppm,
+    groups.c.models,
+    *(groups.c[prefix + name] for prefix in ("", "whole_") for name in _LIMITS),
+)
 
 
 def insert_group(
@@ -20,6 +28,8 @@ def insert_group(
     name: str,
     multiplier_ppm: int,
     models: Sequence[str] | None,
+    each_user: CallLimits,
+    whole: CallLimits,
     at_ms: int,
 ) -> Group:
     """A new group."""
@@ -30,6 +40,7 @@ def insert_group(
             multiplier_ppm=multiplier_ppm,
             models=None if models is None else list(models),
             created_at_ms=at_ms,
+            **_limits(each_user, whole),
         )
         .returning(*_COLUMNS)
     ).one()
@@ -37,13 +48,23 @@ def insert_group(
 
 
 def update_group(
-    connection: Connection, group_id: int, *, multiplier_ppm: int, models: Sequence[str] | None
+    connection: Connection,
+    group_id: int,
+    *,
+    multiplier_ppm: int,
+    models: Sequence[str] | None,
+    each_user: CallLimits,
+    whole: CallLimits,
 ) -> None:
-    """Another multiplier and other models from now on."""
+    """Another multiplier, other models and other limits from now on."""
     connection.execute(
         sa.update(groups)
         .where(groups.c.id == group_id)
-        .values(multiplier_ppm=multiplier_ppm, models=None if models is None else list(models))
+        .values(
+            multiplier_ppm=multiplier_ppm,
+            models=None if models is None else list(models),
+            **_limits(each_user, whole),
+        )
     )
 
 
@@ -59,5 +80,17 @@ def list_groups(connection: Connection) -> list[Group]:
 
 
 def _group(row: Any) -> Group:
-    models = None if row.models is None else tuple(row.models)
-    return Group(GroupId(row.id), row.name, row.multiplier_ppm, models)
+    group_id, name, multiplier_ppm, models, *limits = row
+    return Group(
+        GroupId(group_id),
+        name,
+        multiplier_ppm,
+        None if models is None else tuple(models),
+        CallLimits(*limits[: len(_LIMITS)]),
+        CallLimits(*limits[len(_LIMITS) :]),
+    )
+
+
+def _limits(each_user: CallLimits, whole: CallLimits) -> dict[str, int | None]:
+    of_each = asdict(each_user)
+    return of_each | {f"whole_{name}": limit for name, limit in asdict(whole).items()}

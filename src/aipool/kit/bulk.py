@@ -14,6 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from aipool.kit.db import Text
+
 #: Names in one IN list; SQLite allows 32,766 parameters a statement.
 NAMES_MAX = 4096
 
@@ -21,8 +23,8 @@ NAMES_MAX = 4096
 class BulkStatement:
     """A writing statement with named parameters that takes rows as tuples.
 
-    parameters: their names in the order of the tuples. A statement whose dialect wants
-    another order is refused with ValueError when it is first used.
+    parameters: their names in the order of the tuples, which is the order they stand in.
+    A statement that has them in another one is refused with ValueError when it is first used.
     """
 
     __slots__ = ("_parameters", "_statement", "_texts")
@@ -32,17 +34,18 @@ class BulkStatement:
         self._parameters = list(parameters)
         self._texts: dict[str, str] = {}
 
-    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
-        """Executes it for every row; the number of rows it touched in all."""
+    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int | None:
+        """Executes it for every row; the number of rows it touched in all, None where the
+        driver does not count them."""
         if not rows:
             return 0
-        text = self._texts.get(connection.dialect.name)
+        text = self._texts.get(connection.dialect.driver)
         if text is None:
             text = self._compile(connection)
         cursor = connection.connection.cursor()
         try:
             cursor.executemany(text, rows)
-            return int(cursor.rowcount)
+            return int(cursor.rowcount) if cursor.rowcount >= 0 else None
         finally:
             cursor.close()
 
@@ -53,7 +56,7 @@ class BulkStatement:
         order = list(compiled.positiontup or ())
         if order != self._parameters:
             raise ValueError(f"parameters in the order {order}, not {self._parameters}")
-        text = self._texts[connection.dialect.name] = str(compiled)
+        text = self._texts[connection.dialect.driver] = str(compiled)
         return text
 
 
@@ -63,12 +66,18 @@ class NamedRows:
     statement: makes the select from a list of names and the other parameters' values, all
     of them in WHERE with a value of their type, the names last. Lists are padded with repeats
     to a power of two, so that a handful of texts serves every length.
+    named_by: the type of the names.
     """
 
-    __slots__ = ("_statement", "_texts")
+    __slots__ = ("_named_by", "_statement", "_texts")
 
-    def __init__(self, statement: Callable[[sa.BindParameter[Any]], sa.Select[Any]]) -> None:
+    def __init__(
+        self,
+        statement: Callable[[sa.BindParameter[Any]], sa.Select[Any]],
+        named_by: sa.types.TypeEngine[Any] = Text,
+    ) -> None:
         self._statement = statement
+        self._named_by = named_by
         self._texts: dict[tuple[str, int], str] = {}
 
     def fetch(
@@ -90,10 +99,12 @@ class NamedRows:
         return found
 
     def _text(self, connection: Connection, size: int) -> str:
-        key = (connection.dialect.name, size)
+        key = (connection.dialect.driver, size)
         text = self._texts.get(key)
         if text is None:
-            names: sa.BindParameter[Any] = sa.bindparam("names", [""] * size, expanding=True)
+            names: sa.BindParameter[Any] = sa.bindparam(
+                "names", [None] * size, self._named_by, expanding=True
+            )
             compiled = self._statement(names).compile(
                 dialect=connection.dialect, compile_kwargs={"render_postcompile": True}
             )

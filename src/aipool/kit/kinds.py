@@ -22,11 +22,13 @@ class Kind:
     """How a value of one sort is read from text and written back.
 
     `read` raises ValueError on text it does not accept; `allowed` completes "must be …".
+    is_private: what was written may hold a password, and is not shown when it is refused.
     """
 
     read: Callable[[str], Any]
     allowed: str
     write: Callable[[Any], str] = str
+    is_private: bool = False
 
 
 def whole(low: int, high: int, unit: str = "") -> Kind:
@@ -51,6 +53,10 @@ def _read_size(text: str) -> int:
     if match is None or int(match[1]) == 0:
         raise ValueError(text)
     return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def _read_room(text: str) -> int:
+    return 0 if text == "0" else _read_size(text)
 
 
 def _read_seconds(text: str) -> float:
@@ -109,6 +115,12 @@ def _read_log_level(text: str) -> str:
     return level
 
 
+def _read_tokenizer(text: str) -> str:
+    if text not in {"estimate", "exact"}:
+        raise ValueError(text)
+    return text
+
+
 def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -130,7 +142,11 @@ NETWORKS = Kind(
 WEB_ORIGINS = Kind(
     _read_web_origins, "* or web origins such as https://example.com, with commas", _write_list
 )
-DATABASE_URL = Kind(_read_database_url, "a URL that starts with sqlite:// or postgresql://")
+DATABASE_URL = Kind(
+    _read_database_url, "a URL that starts with sqlite:// or postgresql://", is_private=True
+)
 LOG_LEVEL = Kind(_read_log_level, "debug, info, warning or error")
+TOKENIZER = Kind(_read_tokenizer, "estimate or exact")
 SIZE_BYTES = Kind(_read_size, "a size in bytes, or such as 64MiB, above 0")
+ROOM_BYTES = Kind(_read_room, "a size in bytes, or such as 64MiB, or 0")
 SECONDS = Kind(_read_seconds, "a number of seconds above 0")

@@ -8,10 +8,11 @@ ids pass: a count of tokens is no secret.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -26,6 +27,25 @@ _CREDENTIALS = re.compile(r"(?:sk|aipool-root|aipool-setup)-[A-Za-z0-9_-]{8,}|Be
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
+class LossyStream:
+    """A stream where a write never fails: a log that cannot be written costs its lines, not
+    the work it speaks of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes what can be written."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flushes what can be flushed."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def configure(level: str = "info", stream: TextIO | None = None) -> None:
     """Sets up logging for this process. Called once, at its entry."""
     structlog.configure(
@@ -37,7 +57,9 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(
+            file=cast(TextIO, LossyStream(stream or sys.stderr))
+        ),
         cache_logger_on_first_use=True,
     )
 

@@ -21,6 +21,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from aipool.kit.money import AMOUNT_NANO_MAX
+from aipool.ledger.rules import Unit, counts_requests, period_of, unit_of, window_of
 from aipool.ledger.types import (
     BALANCE_NANO_MAX,
     REVENUE,
@@ -37,10 +38,12 @@ from aipool.ledger.types import (
     Grant,
     LeaseRow,
     Lend,
+    LendRule,
     Lent,
     Move,
     Moved,
     Need,
+    Note,
     RefusalReason,
     Refused,
     Release,
@@ -48,7 +51,6 @@ from aipool.ledger.types import (
     SetCap,
     Settle,
     Settled,
-    SliceRule,
     Transfer,
     TransferKind,
     WalletChange,
@@ -61,6 +63,9 @@ from aipool.ledger.types import (
 
 #: Below this many times the need a budget is low: it is lent hold by hold.
 LOW_BALANCE_NEEDS = 8
+
+#: The most calls of a budget of calls that a worker is lent at once.
+SLICE_CALLS_MAX = 1_000
 
 #: Of what is free, each worker gets a third of its equal share, so that the others and
 #: whoever wants to spend it elsewhere find some.
@@ -79,16 +84,16 @@ def decide(rows: Rows, commands: Iterable[Command]) -> Effects:
     return _Desk(rows).work(commands)
 
 
-def slice_of(free_nano: int, need: Need, rule: SliceRule) -> Grant:
-    """How much of a budget with `free_nano` unleased one need gets; 0 when too little."""
-    least, want = need.least_nano, min(need.want_nano, AMOUNT_NANO_MAX)
-    if not 0 <= least <= want:
-        return Grant(0, free_nano, low=True)
-    if free_nano < LOW_BALANCE_NEEDS * want:
-        amount = min(want, free_nano)
-        return Grant(amount if amount >= least else 0, free_nano, low=True)
-    share = free_nano // (SHARE_PARTS * max(1, rule.active_workers))
-    return Grant(min(max(share, want), max(rule.slice_max_nano, want)), free_nano, low=False)
+def slice_of(free: int, need: Need, rule: LendRule) -> Grant:
+    """How much of a budget with `free` unleased one need gets; 0 and SHORT when too little."""
+    least, want = need.least, min(need.want, AMOUNT_NANO_MAX)
+    if not 0 <= least <= want or free < least:
+        return Grant(0, free, low=True, note=Note.SHORT)
+    if free < LOW_BALANCE_NEEDS * want:
+        return Grant(min(want, free), free, low=True, note=Note.FINE)
+    share = free // (SHARE_PARTS * max(1, rule.active_workers))
+    most = rule.slice_max_nano if unit_of(need.budget) is Unit.MONEY else SLICE_CALLS_MAX
+    return Grant(min(max(share, want), max(most, want)), free, low=False, note=Note.FINE)
 
 
 class _Fund:
@@ -125,10 +130,12 @@ class _Lease:
 
 class _Payers(NamedTuple):
     """Who pays a call: the funds of its chain with the epoch's lease on each, and the
-    fund that only counts (a token without a limit). No funds: nobody pays."""
+    fund that only counts (a token without a limit). No funds: nobody pays.
+    requests: those of the chain that count the call itself, whatever it costs."""
 
     account: str
     funds: tuple[tuple[_Fund, _Lease], ...]
+    requests: tuple[tuple[_Fund, _Lease], ...]
     counts: _Fund | None
 
 
@@ -177,33 +184,48 @@ class _Desk:
 
     # --- lending ---------------------------------------------------------------------------
 
-    def _lend_chain(self, epoch: int, chain: Sequence[Need], rule: SliceRule) -> tuple[Grant, ...]:
+    def _lend_chain(self, epoch: int, chain: Sequence[Need], rule: LendRule) -> tuple[Grant, ...]:
         grants: list[Grant] = []
         lent: list[tuple[_Fund, _Lease, int]] = []
         refused = False
         for need in chain:
-            fund = self._fund(need.budget, need.window)
-            if fund is None:
-                grants.append(Grant(0, 0, low=True))
-                refused = True
-                continue
-            grant = slice_of(fund.free(), need, rule)
-            refused |= grant.amount_nano == 0 < need.want_nano
-            fund.leased += grant.amount_nano
-            lent.append((fund, self._lease(epoch, need.budget, need.window), grant.amount_nano))
+            fund = self._lender(need)
+            lease = self._lease(epoch, need.budget, need.window)
+            if not _is_open(need, rule.day):
+                grant = Grant(0, 0, low=True, note=Note.OTHER_WINDOW)
+            elif fund is None:
+                grant = Grant(0, 0, low=True, note=Note.SHORT)
+            else:
+                grant = slice_of(fund.free(), need, rule)
+                if grant.note is Note.SHORT and fund.leased > lease.remaining:
+                    grant = grant._replace(note=Note.ELSEWHERE)
+                fund.leased += grant.amount
+                lent.append((fund, lease, grant.amount))
+            refused |= grant.note is not Note.FINE
             grants.append(grant)
         if refused:
             for fund, _, amount in lent:
                 fund.leased -= amount
-            return tuple(Grant(0, grant.free_nano, grant.low) for grant in grants)
+            return tuple(grant._replace(amount=0) for grant in grants)
         for _, lease, amount in lent:
             lease.remaining += amount
         return tuple(grants)
 
+    def _lender(self, need: Need) -> _Fund | None:
+        """Where a need is met from. How many calls a bucket may make is the catalogue's to
+        say, not the books': the need brings it along, and the books count."""
+        fund = self._fund(need.budget, need.window)
+        if unit_of(need.budget) is Unit.MONEY:
+            return fund
+        if fund is None:
+            fund = self._funds[need.budget, need.window] = _Fund(None, 0, 0)
+        fund.cap = max(0, need.cap)
+        return fund
+
     def _give_back(self, command: GiveBack) -> Done:
         fund = self._fund(command.budget, command.window)
         lease = self._lease(command.epoch, command.budget, command.window)
-        amount = min(max(command.amount_nano, 0), lease.remaining)
+        amount = min(max(command.amount, 0), lease.remaining)
         lease.remaining -= amount
         if fund is not None:
             fund.leased -= amount
@@ -221,14 +243,21 @@ class _Desk:
 
     def _settle(self, epoch: int, call: CallEnd) -> Settled:
         charge = call.charge_nano
-        if charge <= 0:
+        if charge <= 0 and not counts_requests(call.budgets):
             return _NOTHING
-        charge = min(charge, AMOUNT_NANO_MAX)
         key = (epoch, call.budgets, call.user_id, call.token_id)
         payers = self._payers.get(key)
         if payers is None:
-            payers = self._payers[key] = self._find_payers(epoch, call)
-        account, funds, counts = payers
+            payers = self._find_payers(epoch, call)
+            if payers.counts is None or (token_budget(call.token_id), 0) not in call.budgets:
+                # Otherwise the limit that the chain names was missing, and now is made.
+                self._payers[key] = payers
+        account, funds, requests, counts = payers
+        for fund, lease in requests:
+            _count_request(fund, lease)
+        if charge <= 0:
+            return _NOTHING
+        charge = min(charge, AMOUNT_NANO_MAX)
         within = max(0, min(charge, call.hold_nano))
         payable = charge if funds else 0
         for fund, lease in funds:
@@ -252,15 +281,20 @@ class _Desk:
         account = wallet_account(call.user_id)
         chain = dict.fromkeys((*call.budgets, (account, 0)))
         funds: list[tuple[_Fund, _Lease]] = []
+        requests: list[tuple[_Fund, _Lease]] = []
         for budget, window in chain:
             if is_wallet(budget) and budget != account:
                 continue  # nobody pays for another user's call
+            unit = unit_of(budget)
             fund = self._fund(budget, window)
+            if unit is Unit.CONCURRENCY:
+                continue  # the call is no longer in flight, and nothing else was counted
             if fund is not None:
-                funds.append((fund, self._lease(epoch, budget, window)))
+                payers = requests if unit is Unit.REQUESTS else funds
+                payers.append((fund, self._lease(epoch, budget, window)))
             elif budget == account:
-                return _Payers(account, (), None)
-        return _Payers(account, tuple(funds), self._counting(call, chain))
+                return _Payers(account, (), tuple(requests), None)
+        return _Payers(account, tuple(funds), tuple(requests), self._counting(call, chain))
 
     def _counting(self, call: CallEnd, chain: Container[tuple[str, int]]) -> _Fund | None:
         """A token counts its use also when no limit held the call, so that a limit set
@@ -315,7 +349,7 @@ class _Desk:
         fund = self._fund(*key)
         if fund is None:
             fund = self._funds[key] = _Fund(None, 0, 0)
-        fund.cap = command.cap_nano
+        fund.cap = command.cap
         return _DONE
 
     # --- the desk itself --------------------------------------------------------------------
@@ -332,7 +366,7 @@ class _Desk:
             limit = self._rows.budgets.get(key)
             if limit is None:
                 return None
-            fund = _Fund(limit.cap_nano, limit.used_nano, limit.leased_nano)
+            fund = _Fund(limit.cap, limit.used, limit.leased)
         self._funds[key] = fund
         return fund
 
@@ -375,6 +409,24 @@ class _Desk:
         for key, lease in sorted(self._leases.items(), key=itemgetter(0)):
             if lease.remaining != (lease.loaded or 0):
                 yield LeaseRow(*key, lease.remaining)
+
+
+def _is_open(need: Need, day: int) -> bool:
+    """May be lent today? Of the window of today, or of the one before it: an answer that was
+    begun in that one may still be growing, and belongs to it."""
+    now = window_of(period_of(need.budget), day)
+    return need.window in (now, now - 1) if now else not need.window
+
+
+def _count_request(fund: _Fund, lease: _Lease) -> None:
+    """A call was held on this budget: it counts, from the lease that it was held on, else
+    from what is free; never above the limit."""
+    if lease.remaining:
+        lease.remaining -= 1
+        fund.leased -= 1
+    elif not fund.free():
+        return
+    fund.spent += 1
 
 
 def _wallet_change(row: WalletRow, balance_nano: int, leased_nano: int) -> WalletChange:

@@ -1,8 +1,8 @@
 """Use cases of the ledger. Each writes through the transaction it is given and commits
 nothing: what belongs together is committed together by whoever opened it.
 
-    people      open_wallet · credit_wallet · adjust_wallet · set_budget_cap
-    the books   open_epoch · apply · close_epoch · freeze_epoch
+    people      open_wallet · credit_wallet · adjust_wallet · set_budget_cap · set_window_limit
+    the books   open_epoch · apply · close_epoch · freeze_epoch · set_day
     reading     wallet_balance · budget_state · system_balance
 
 An expected no is a value (`Refused`), not an exception.
@@ -16,10 +16,12 @@ from sqlalchemy.engine import Connection
 
 from aipool.kit.db import Transaction
 from aipool.ledger import core, store
+from aipool.ledger.rules import LIFETIME, Unit, counts_requests, unit_of
 from aipool.ledger.store import scan
 from aipool.ledger.types import (
     Answer,
     Budget,
+    BudgetRow,
     Command,
     EpochState,
     Fold,
@@ -110,9 +112,7 @@ def _move(tx: Transaction, move: Move) -> Moved | Refused:
     return answer
 
 
-def set_budget_cap(
-    tx: Transaction, budget: str, cap_nano: int | None, *, window: int = 0
-) -> Budget:
+def set_budget_cap(tx: Transaction, budget: str, cap: int | None, *, window: int = 0) -> Budget:
     """Sets, changes or (None) lifts a limit beside the wallet; a new budget is made.
 
     Below what is used and leased the budget is frozen: nothing more is lent of it, and
@@ -120,12 +120,29 @@ def set_budget_cap(
     """
     if is_wallet(budget):
         raise ValueError("a wallet is limited by its balance")
-    if cap_nano is not None and cap_nano < 0:
+    if cap is not None and cap < 0:
         raise ValueError("a limit is zero or more")
-    apply(tx, [SetCap(budget, window, cap_nano)])
+    apply(tx, [SetCap(budget, window, cap)])
     state = store.budget(tx.connection, budget, window)
     assert state is not None
     return state
+
+
+def set_window_limit(tx: Transaction, budget: str, cap: int) -> None:
+    """Sets or changes the limit of a budget that begins anew each period (ledger.rules).
+
+    The window it is now keeps what it has used; every later one begins with this limit.
+    """
+    if cap < 0:
+        raise ValueError("a limit is zero or more")
+    newest = store.newest_window(tx.connection, budget)
+    if newest is not None:
+        # Before the limit, which the books look at after the windows that are there.
+        store.load_budgets(tx.connection, {(budget, newest)})
+    store.put_window_limit(tx.connection, budget, cap)
+    newest = store.newest_window(tx.connection, budget)
+    if newest is not None:
+        apply(tx, [SetCap(budget, newest, cap)])
 
 
 def wallet_balance(connection: Connection, user_id: int) -> Wallet | None:
@@ -148,16 +165,30 @@ def system_balances(connection: Connection) -> dict[str, int]:
     return fold(connection).balances
 
 
-def fold(connection: Connection) -> Fold:
-    """The system accounts up to the newest transfer, from their checkpoints on."""
+def fold(connection: Connection, to_seq: int | None = None) -> Fold:
+    """The system accounts up to a transfer, the newest one unless told, from their
+    checkpoints on; the imbalance is always that of everything."""
     kept = store.checkpoints(connection)
     # All checkpoints are written together, so they share one seq.
     start = min((seq for seq, _ in kept.values()), default=0)
-    end = store.last_seq(connection)
+    newest = store.last_seq(connection)
+    end = newest if to_seq is None else to_seq
     balances = {account: balance for account, (_, balance) in kept.items()}
     for account, amount in store.system_movement(connection, start, end).items():
         balances[account] = balances.get(account, 0) + amount
-    return Fold(end, balances, sum(balances.values()) + store.wallets_total(connection))
+    later = store.system_movement(connection, end, newest) if newest > end else {}
+    system = sum(balances.values()) + sum(later.values())
+    return Fold(end, balances, system + store.wallets_total(connection))
+
+
+def settled_seq(tx: Transaction) -> int:
+    """The newest transfer below which none can appear any more: for a checkpoint.
+
+    On PostgreSQL numbers are given before the commit; so it waits for whoever is writing
+    transfers, and keeps others from it until the transaction ends, which should be now.
+    """
+    store.lock_transfers(tx.connection)
+    return store.last_seq(tx.connection)
 
 
 def keep_checkpoints(tx: Transaction, folded: Fold) -> None:
@@ -201,14 +232,48 @@ def freeze_epoch(tx: Transaction, epoch: int, at_ms: int) -> None:
     store.end_stream(tx.connection, epoch, EpochState.FROZEN, at_ms)
 
 
-def load_epochs(connection: Connection, epochs: Collection[int]) -> dict[int, StreamRow]:
+def today(connection: Connection) -> tuple[int, bool] | None:
+    """The UTC day it is for the windows, and whether it is frozen; None before the first."""
+    return store.load_calendar(connection)
+
+
+def set_day(tx: Transaction, day: int, *, frozen: bool) -> None:
+    """Moves the windows on, or (frozen) keeps them where they are. They never go back:
+    an earlier day leaves the day as it is."""
+    store.put_calendar(tx.connection, day, frozen=frozen)
+
+
+def holders(connection: Connection, keys: Collection[tuple[str, int]]) -> list[int]:
+    """The open epochs, and the frozen ones, that hold leases on any of these budgets."""
+    names = {name for name, _ in keys}
+    wanted = set(keys)
+    return [
+        stream.epoch
+        for state in (EpochState.OPEN, EpochState.FROZEN)
+        for stream in store.streams_in(connection, state)
+        if any(key[1:] in wanted for key in store.load_leases(connection, stream.epoch, names))
+    ]
+
+
+def load_epochs(tx: Transaction, epochs: Collection[int]) -> dict[int, StreamRow]:
+    """The epochs that exist among these, which nobody else changes before the commit."""
+    return store.load_streams(tx.connection, epochs)
+
+
+def find_epochs(connection: Connection, epochs: Collection[int]) -> dict[int, StreamRow]:
     """The epochs that exist among these."""
-    return store.load_streams(connection, epochs)
+    return store.find_streams(connection, epochs)
 
 
 def epochs_in(connection: Connection, state: EpochState) -> list[StreamRow]:
     """All epochs in a state, oldest first."""
     return store.streams_in(connection, state)
+
+
+def leases_of(connection: Connection, epoch: int) -> dict[tuple[str, int], int]:
+    """What an epoch has of each budget, by (budget, window)."""
+    leases = store.leases_of(connection, epoch)
+    return {key[1:]: remaining for key, remaining in leases.items()}
 
 
 def active_epochs(connection: Connection) -> int:
@@ -235,15 +300,24 @@ def charged_calls(connection: Connection, rids: Collection[str]) -> set[str]:
 def apply(tx: Transaction, commands: Sequence[Command]) -> tuple[Answer, ...]:
     """Loads the rows the commands name, decides, writes the effects; one answer each."""
     connection = tx.connection
-    effects = core.decide(_rows_for(connection, commands), commands)
+    rows, there = _rows_for(connection, commands)
+    effects = core.decide(rows, commands)
     store.insert_transfers(connection, effects.transfers)
     store.change_wallets(connection, effects.wallets)
-    store.put_budgets(connection, effects.budgets)
+    store.put_budgets(connection, [b for b in effects.budgets if (b.budget, b.window) in there])
+    store.add_budgets(connection, [b for b in effects.budgets if (b.budget, b.window) not in there])
     store.put_leases(connection, effects.leases)
     return effects.answers
 
 
-def _rows_for(connection: Connection, commands: Sequence[Command]) -> Rows:
+def _rows_for(
+    connection: Connection, commands: Sequence[Command]
+) -> tuple[Rows, set[tuple[str, int]]]:
+    """The rows that a decision on these commands looks at, locked: wallets, then budgets.
+
+    The leases need no lock of their own: an epoch's are changed by whoever has locked its
+    stream. Also gives the keys of the budgets that are there.
+    """
     keys: set[tuple[str, int]] = set()
     chains: set[tuple[tuple[str, int], ...]] = set()
     owners: set[tuple[int, int]] = set()
@@ -253,7 +327,7 @@ def _rows_for(connection: Connection, commands: Sequence[Command]) -> Rows:
         match command:
             case Settle():
                 call = command.call
-                if call.charge_nano > 0:
+                if call.charge_nano > 0 or counts_requests(call.budgets):
                     epochs.add(command.epoch)
                     chains.add(call.budgets)
                     owners.add((call.user_id, call.token_id))
@@ -280,8 +354,24 @@ def _rows_for(connection: Connection, commands: Sequence[Command]) -> Rows:
     names = {name for name, _ in keys}
     for epoch in epochs:
         leases.update(store.load_leases(connection, epoch, names))
-    return Rows(
-        store.load_wallets(connection, {name for name in names if is_wallet(name)}),
-        store.load_budgets(connection, {key for key in keys if not is_wallet(key[0])}),
-        leases,
-    )
+    wallets = store.load_wallets(connection, {name for name in names if is_wallet(name)})
+    wanted = {key for key in keys if not is_wallet(key[0])}
+    budgets = store.load_budgets(connection, wanted)
+    there = set(budgets)
+    budgets.update(_beginning(connection, wanted - there))
+    return Rows(wallets, budgets, leases), there
+
+
+def _beginning(
+    connection: Connection, keys: set[tuple[str, int]]
+) -> dict[tuple[str, int], BudgetRow]:
+    """Windows of money as they begin, of these that nobody used yet."""
+    fresh = [key for key in keys if key[1] != LIFETIME and unit_of(key[0]) is Unit.MONEY]
+    if not fresh:
+        return {}
+    limits = store.load_window_limits(connection, {name for name, _ in fresh})
+    return {
+        (name, window): BudgetRow(name, window, limits[name], 0, 0)
+        for name, window in fresh
+        if name in limits
+    }

@@ -11,8 +11,11 @@ less its debits, so the sum over all accounts is zero by construction.
                          no stored balance: the fold of their transfers, with checkpoints
 
 A *budget* is what a call must fit: the wallet, and beside it limits such as a token's own
-(`token:<id>`). A *lease* is a part of a budget that an epoch (one life of one worker) may
-spend without asking; leased money is still on the wallet and can go nowhere else.
+(`token:<id>`); ledger.rules says what a name counts (money, or calls) and for how long. A
+*lease* is a part of a budget that an epoch (one life of one worker) may spend without
+asking; leased money is still on the wallet and can go nowhere else.
+
+Amounts of a budget are in its unit: nano-yuan, or calls.
 
 Invariants:  balance - leased >= floor  ·  leased = sum of the leases  ·  used + leased <=
 cap unless frozen  ·  a transfer is never changed and never removed.
@@ -22,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import NamedTuple, NewType, Protocol
 
 from aipool.kit.money import AMOUNT_NANO_MAX
@@ -118,16 +121,16 @@ class WalletRow(NamedTuple):
 
 
 class BudgetRow(NamedTuple):
-    """A limit beside the wallet as loaded. cap_nano None = counted, not limited.
+    """A limit beside the wallet as loaded. cap None = counted, not limited.
 
     window: the number of the period it counts; 0 for a limit of a lifetime.
     """
 
     budget: str
     window: int
-    cap_nano: int | None
-    used_nano: int
-    leased_nano: int
+    cap: int | None
+    used: int
+    leased: int
 
 
 class LeaseRow(NamedTuple):
@@ -136,7 +139,7 @@ class LeaseRow(NamedTuple):
     epoch: int
     budget: str
     window: int
-    remaining_nano: int
+    remaining: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +163,7 @@ class StreamRow:
 
 
 class Need(Protocol):
-    """What one budget must give: at least `least_nano`, at best `want_nano`."""
+    """What one budget must give: at least `least`, at best `want`."""
 
     @property
     def budget(self) -> str:
@@ -173,13 +176,18 @@ class Need(Protocol):
         ...
 
     @property
-    def least_nano(self) -> int:
+    def least(self) -> int:
         """Less than this is a refusal."""
         ...
 
     @property
-    def want_nano(self) -> int:
+    def want(self) -> int:
         """What is asked for."""
+        ...
+
+    @property
+    def cap(self) -> int:
+        """Of a budget of calls: its limit today. Money has its own, and this is ignored."""
         ...
 
 
@@ -222,14 +230,17 @@ class CallEnd(Protocol):
         ...
 
 
-class SliceRule(NamedTuple):
-    """How much of a budget one epoch gets at once.
+class LendRule(NamedTuple):
+    """What is the same for all that is lent at one moment.
 
-    active_workers: epochs that share the budgets.  slice_max_nano: see the settings.
+    active_workers: epochs that share the budgets.  slice_max_nano: the most of a budget of
+    money one of them gets at once, see the settings.  day: the UTC day it is, by the
+    ledger process's calendar.
     """
 
     active_workers: int
     slice_max_nano: int
+    day: int
 
 
 class Lend(NamedTuple):
@@ -237,7 +248,7 @@ class Lend(NamedTuple):
 
     epoch: int
     chains: Sequence[Sequence[Need]]
-    rule: SliceRule
+    rule: LendRule
 
 
 class Settle(NamedTuple):
@@ -253,7 +264,7 @@ class GiveBack(NamedTuple):
     epoch: int
     budget: str
     window: int
-    amount_nano: int
+    amount: int
 
 
 class Release(NamedTuple):
@@ -280,7 +291,7 @@ class SetCap(NamedTuple):
 
     budget: str
     window: int
-    cap_nano: int | None
+    cap: int | None
 
 
 Command = Lend | Settle | GiveBack | Release | Move | SetCap
@@ -289,16 +300,31 @@ Command = Lend | Settle | GiveBack | Release | Move | SetCap
 # --- what the core answers ----------------------------------------------------------------
 
 
-class Grant(NamedTuple):
-    """The answer for one budget. amount_nano 0 = refused.
+class Note(IntEnum):
+    """What is to be said of one budget of a chain. A chain with another note than FINE is
+    refused on all its budgets."""
 
-    free_nano: what the budget had unleased before this answer.  low: low-balance mode,
-    what the call does not use goes back when it settles.
+    FINE = 0
+    #: Too little is unleased, and nobody else holds a lease on it.
+    SHORT = 1
+    #: Too little is unleased, but other epochs hold leases that they could give back.
+    ELSEWHERE = 2
+    #: The window asked for is not the one it is now.
+    OTHER_WINDOW = 3
+
+
+class Grant(NamedTuple):
+    """The answer for one budget.
+
+    amount: 0 when the chain is refused, or nothing was wanted.  free: what the budget had
+    unleased before this answer.  low: low-balance mode, what the call does not use goes
+    back when it settles.
     """
 
-    amount_nano: int
-    free_nano: int
+    amount: int
+    free: int
     low: bool
+    note: Note
 
 
 class Lent(NamedTuple):
@@ -360,9 +386,9 @@ class BudgetChange(NamedTuple):
 
     budget: str
     window: int
-    cap_nano: int | None
-    used_nano: int
-    leased_nano: int
+    cap: int | None
+    used: int
+    leased: int
     frozen: bool
 
 
@@ -394,20 +420,20 @@ class Rows:
 
 
 class Budget(NamedTuple):
-    """A limit as people read it. free_nano None = without a limit."""
+    """A limit as people read it. free None = without a limit."""
 
     budget: str
-    cap_nano: int | None
-    used_nano: int
-    leased_nano: int
+    cap: int | None
+    used: int
+    leased: int
     frozen: bool
 
     @property
-    def free_nano(self) -> int | None:
+    def free(self) -> int | None:
         """What may still be leased of it."""
-        if self.cap_nano is None:
+        if self.cap is None:
             return None
-        return max(0, self.cap_nano - self.used_nano - self.leased_nano)
+        return max(0, self.cap - self.used - self.leased)
 
 
 class Wallet(NamedTuple):

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from sqlalchemy.engine import Connection
 
-from aipool.kit.db import append_only_statements
+from aipool.kit.db import missing_guards
 from aipool.ledger import store
 from aipool.ledger.store import scan
 from aipool.ledger.types import REVENUE, TransferKind, is_system_account, is_wallet
@@ -57,10 +57,8 @@ def differences(connection: Connection, totals: Totals) -> Iterator[Difference]:
 
 
 def _guards(connection: Connection) -> Iterator[Difference]:
-    there = scan.triggers_on_transfers(connection)
-    for statement in append_only_statements("transfers"):
-        if statement not in there:
-            yield Difference("T-01", "transfers", statement, "no such trigger")
+    for statement in missing_guards(connection, "transfers"):
+        yield Difference("T-01", "transfers", statement, "no such guard")
 
 
 def _transfers(connection: Connection, totals: Totals) -> Iterator[Difference]:
@@ -147,11 +145,19 @@ def _leases(connection: Connection) -> Iterator[Difference]:
 
 
 def _budgets(connection: Connection) -> Iterator[Difference]:
+    own, used, windows_used = "", 0, 0
     for budget in scan.stream_budgets(connection):
-        over = budget.cap_nano is not None and (
-            budget.used_nano + budget.leased_nano > budget.cap_nano
-        )
-        if over != budget.frozen or budget.used_nano < 0 or budget.leased_nano < 0:
-            limit = f"at most {budget.cap_nano}, or frozen"
-            found = f"{budget.used_nano} used, {budget.leased_nano} leased"
+        if budget.budget.startswith("token:"):
+            name, _, window = budget.budget.partition("/")
+            if not window or name != own:
+                own, used, windows_used = name, 0 if window else budget.used, 0
+            if window:
+                windows_used += budget.used
+                if windows_used > used:
+                    limit = f"in all windows at most the {used} of its life"
+                    yield Difference("L-10", budget.budget, limit, str(windows_used))
+        over = budget.cap is not None and (budget.used + budget.leased > budget.cap)
+        if over != budget.frozen or budget.used < 0 or budget.leased < 0:
+            limit = f"at most {budget.cap}, or frozen"
+            found = f"{budget.used} used, {budget.leased} leased"
             yield Difference("L-10", budget.budget, limit, found + " frozen" * budget.frozen)

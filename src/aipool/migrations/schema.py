@@ -5,6 +5,7 @@ from __future__ import annotations
 import aipool.accounts.tables
 import aipool.api_tokens.tables
 import aipool.audit.tables
+import aipool.backup.tables
 import aipool.calls.tables
 import aipool.catalog.tables
 import aipool.groups.tables

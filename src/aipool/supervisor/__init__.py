@@ -21,6 +21,7 @@ workers one after the other, each new one beside the old one until it is ready.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -91,7 +92,9 @@ def serve(
 
 
 def _say_on_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - the operator's terminal
+    # A log that is full must not end what it speaks of.
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the operator's terminal
 
 
 @dataclass(slots=True, eq=False)

@@ -18,14 +18,38 @@ _VERSION = re.compile(r"v\d+((alpha|beta)\d*)?")
 
 
 class OnDisconnect(Enum):
-    """What becomes of the vendor's answer when the client has gone."""
+    """What becomes of the vendor's answer when the client has gone, by what the vendor does then.
+
+                    DRAIN               CANCEL              BILL_RELAYED
+    a stream        read on, bounded    hung up             hung up
+      is charged    the report, else    what was relayed    what was relayed
+                    what was relayed
+    a whole answer  read to its end     hung up             read to its end
+      is charged    the report, else 0  0                   the report, else 0
+
+    A report that had come before the client left wins everywhere.
+    """
 
     DRAIN = "drain"
-    """Read on, within bounds, for the usage the vendor will bill."""
+    """The usual vendor: only its own report, at the end, says what it bills.
+
+    Of a stream 10 seconds or 2,000 tokens more are read, whichever ends first, of at most 64
+    streams a worker at a time; beyond that it is hung up on.
+    """
     CANCEL = "cancel"
-    """Hang up: the vendor stops, and bills what it had generated."""
+    """A vendor that stops when it is hung up on, and then bills what it had generated or nothing.
+
+    So hanging up at once is the cheapest. Of a whole answer the client had nothing, and nobody
+    reports what was generated of it: it is free.
+    """
     BILL_RELAYED = "bill_relayed"
-    """Hang up, and count what was relayed."""
+    """A vendor that generates, and bills, to the end whatever the gateway does.
+
+    Reading a stream on would save nothing, and would have the client pay for what it never got:
+    it pays what was relayed, although a report could be had. A whole answer is one piece, asked
+    for and made, and its report comes with it: it is paid, or leaving just before the end would
+    make every answer free to the client and none to the operator.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +71,8 @@ class Vendor:
     base_url: where it usually is; None when only the operator can know.
     max_tokens_field: under which name it takes a cap on the answer's tokens.
     supports_stream_options: does it report usage in a stream when asked to?
+    vocabularies: by which public vocabulary its models cut text, as (beginning of the model's
+        name, vocabulary), the first that fits; () = by none that is known.
     socket: the Unix socket in the run directory that answers instead of the network, or None.
     """
 
@@ -58,6 +84,15 @@ class Vendor:
     on_disconnect: OnDisconnect = OnDisconnect.DRAIN
     supports_stream_options: bool = True
     socket: str | None = None
+    vocabularies: tuple[tuple[str, str], ...] = ()
+
+
+def vocabulary_of(vendor: Vendor, model: str) -> str:
+    """The public vocabulary by which this model cuts text; "" when none is known."""
+    for beginning, vocabulary in vendor.vocabularies:
+        if model.startswith(beginning):
+            return vocabulary
+    return ""
 
 
 def chat_url(base_url: str) -> str:

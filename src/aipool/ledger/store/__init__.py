@@ -13,13 +13,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from aipool.kit.bulk import BulkStatement, NamedRows
+from aipool.kit.db import DatabaseBusy, Int64
 from aipool.ledger.tables import (
     account_checkpoints,
     accounts,
     budgets,
+    calendar,
     leases,
     streams,
     transfers,
+    window_limits,
 )
 from aipool.ledger.types import (
     BookedTransfer,
@@ -66,9 +69,10 @@ def load_wallets(connection: Connection, names: Collection[str]) -> dict[str, Wa
 
 def open_wallet(connection: Connection, account: str) -> None:
     """Makes an empty wallet unless there is one."""
-    exists = sa.select(sa.literal(1)).where(accounts.c.account == account)
-    if connection.execute(exists).first() is None:
-        connection.execute(sa.insert(accounts).values(account=account))
+    connection.execute(
+        sa.text("INSERT INTO accounts (account) VALUES (:account) ON CONFLICT DO NOTHING"),
+        {"account": account},
+    )
 
 
 _CHANGE_WALLET = BulkStatement(
@@ -84,7 +88,7 @@ _CHANGE_WALLET = BulkStatement(
 
 def change_wallets(connection: Connection, changes: Sequence[WalletChange]) -> None:
     """Moves balances relatively; the table's checks guard the floor."""
-    if _CHANGE_WALLET.run(connection, changes) != len(changes):
+    if _CHANGE_WALLET.run(connection, changes) not in (None, len(changes)):
         raise BooksBroken("a wallet vanished")
 
 
@@ -144,6 +148,12 @@ def wallet_transfers(
 # --- system accounts ------------------------------------------------------------------------
 
 
+def lock_transfers(connection: Connection) -> None:
+    """Waits until nobody is writing transfers, and lets nobody begin."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE transfers IN SHARE MODE")
+
+
 def last_seq(connection: Connection) -> int:
     """The number of the newest transfer, 0 without any."""
     return int(connection.execute(sa.select(sa.func.max(transfers.c.seq))).scalar() or 0)
@@ -196,11 +206,11 @@ _LOAD_BUDGETS = NamedRows(
         sa.select(
             budgets.c.budget,
             budgets.c.window_no,
-            budgets.c.cap_nano,
-            budgets.c.used_nano,
-            budgets.c.leased_nano,
+            budgets.c.cap,
+            budgets.c.used,
+            budgets.c.leased,
         )
-        .where(budgets.c.window_no == sa.bindparam("window", 0), budgets.c.budget.in_(names))
+        .where(budgets.c.window_no == sa.bindparam("window", 0, Int64), budgets.c.budget.in_(names))
         .order_by(budgets.c.budget)
         .with_for_update()
     )
@@ -219,12 +229,48 @@ def load_budgets(
     return found
 
 
+_WINDOW_LIMITS = NamedRows(
+    lambda names: (
+        sa.select(window_limits.c.budget, window_limits.c.cap)
+        .where(window_limits.c.budget.in_(names))
+        .order_by(window_limits.c.budget)
+        .with_for_update(read=True)
+    )
+)
+
+
+def load_window_limits(connection: Connection, names: Collection[str]) -> dict[str, int]:
+    """What each new window of these budgets begins with, until this transaction ends."""
+    return {row[0]: row[1] for row in _WINDOW_LIMITS.fetch(connection, names)}
+
+
+def put_window_limit(connection: Connection, budget: str, cap: int) -> None:
+    """What each window of this budget begins with from now on."""
+    connection.execute(
+        sa.text(
+            "INSERT INTO window_limits (budget, cap) VALUES (:budget, :cap)"
+            " ON CONFLICT (budget) DO UPDATE SET cap = excluded.cap"
+        ),
+        {"budget": budget, "cap": cap},
+    )
+
+
+def newest_window(connection: Connection, budget: str) -> int | None:
+    """The number of the newest window of this budget that was used."""
+    newest = sa.select(sa.func.max(budgets.c.window_no)).where(budgets.c.budget == budget)
+    number = connection.execute(newest).scalar()
+    return None if number is None else int(number)
+
+
+_ADD = (
+    "INSERT INTO budgets (budget, window_no, cap, used, leased, frozen)"
+    " VALUES (:budget, :window, :cap, :used, :leased, :frozen)"
+)
+_ADD_BUDGET = sa.text(f"{_ADD} ON CONFLICT DO NOTHING")
 _PUT_BUDGET = BulkStatement(
     sa.text(
-        "INSERT INTO budgets (budget, window_no, cap_nano, used_nano, leased_nano, frozen)"
-        " VALUES (:budget, :window, :cap, :used, :leased, :frozen)"
-        " ON CONFLICT (budget, window_no) DO UPDATE SET cap_nano = excluded.cap_nano,"
-        " used_nano = excluded.used_nano, leased_nano = excluded.leased_nano,"
+        f"{_ADD} ON CONFLICT (budget, window_no) DO UPDATE SET cap = excluded.cap,"
+        " used = excluded.used, leased = excluded.leased,"
         " frozen = excluded.frozen"
     ),
     ("budget", "window", "cap", "used", "leased", "frozen"),
@@ -232,17 +278,28 @@ _PUT_BUDGET = BulkStatement(
 
 
 def put_budgets(connection: Connection, changes: Sequence[BudgetChange]) -> None:
-    """Writes budgets as they shall be; one that is new is made."""
+    """Writes budgets that are there as they shall be."""
     _PUT_BUDGET.run(connection, changes)
+
+
+def add_budgets(connection: Connection, changes: Sequence[BudgetChange]) -> None:
+    """Writes budgets that were not there, in the order of their keys.
+
+    Raises DatabaseBusy when one is there by now: the decision must be taken again.
+    """
+    for change in changes:
+        added = connection.execute(_ADD_BUDGET, change._asdict())
+        if not added.rowcount:
+            raise DatabaseBusy("another process began the same limit at the same moment")
 
 
 def budget(connection: Connection, name: str, window: int) -> Budget | None:
     """A budget as it is now."""
     table = budgets
     row = connection.execute(
-        sa.select(
-            table.c.budget, table.c.cap_nano, table.c.used_nano, table.c.leased_nano, table.c.frozen
-        ).where(table.c.budget == name, table.c.window_no == window)
+        sa.select(table.c.budget, table.c.cap, table.c.used, table.c.leased, table.c.frozen).where(
+            table.c.budget == name, table.c.window_no == window
+        )
     ).first()
     return Budget(*row) if row else None
 
@@ -250,8 +307,8 @@ def budget(connection: Connection, name: str, window: int) -> Budget | None:
 # --- leases ---------------------------------------------------------------------------------
 
 _LOAD_LEASES = NamedRows(
-    lambda names: sa.select(leases.c.budget, leases.c.window_no, leases.c.remaining_nano).where(
-        leases.c.epoch == sa.bindparam("epoch", 0), leases.c.budget.in_(names)
+    lambda names: sa.select(leases.c.budget, leases.c.window_no, leases.c.remaining).where(
+        leases.c.epoch == sa.bindparam("epoch", 0, Int64), leases.c.budget.in_(names)
     )
 )
 
@@ -269,7 +326,7 @@ def load_leases(
 def leases_of(connection: Connection, epoch: int) -> dict[tuple[int, str, int], int]:
     """Everything an epoch has."""
     rows = connection.execute(
-        sa.select(leases.c.budget, leases.c.window_no, leases.c.remaining_nano).where(
+        sa.select(leases.c.budget, leases.c.window_no, leases.c.remaining).where(
             leases.c.epoch == epoch
         )
     )
@@ -278,10 +335,10 @@ def leases_of(connection: Connection, epoch: int) -> dict[tuple[int, str, int], 
 
 _PUT_LEASE = BulkStatement(
     sa.text(
-        "INSERT INTO leases (epoch, budget, window_no, remaining_nano)"
+        "INSERT INTO leases (epoch, budget, window_no, remaining)"
         " VALUES (:epoch, :budget, :window, :remaining)"
         " ON CONFLICT (epoch, budget, window_no)"
-        " DO UPDATE SET remaining_nano = excluded.remaining_nano"
+        " DO UPDATE SET remaining = excluded.remaining"
     ),
     ("epoch", "budget", "window", "remaining"),
 )
@@ -297,12 +354,35 @@ def put_leases(connection: Connection, rows: Iterable[LeaseRow]) -> None:
     kept: list[LeaseRow] = []
     empty: list[tuple[int, str, int]] = []
     for row in rows:
-        if row.remaining_nano:
+        if row.remaining:
             kept.append(row)
         else:
             empty.append((row.epoch, row.budget, row.window))
     _PUT_LEASE.run(connection, kept)
     _DROP_LEASE.run(connection, empty)
+
+
+# --- the calendar ---------------------------------------------------------------------------
+
+
+def load_calendar(connection: Connection) -> tuple[int, bool] | None:
+    """The day it is for the windows, and whether it is frozen; None before the first."""
+    row = connection.execute(
+        sa.select(calendar.c.day, calendar.c.frozen).where(calendar.c.id == 1)
+    ).first()
+    return (int(row[0]), bool(row[1])) if row else None
+
+
+def put_calendar(connection: Connection, day: int, *, frozen: bool) -> None:
+    """Moves the day on; it never goes back, whoever else moved it meanwhile."""
+    connection.execute(
+        sa.text(
+            "INSERT INTO calendar (id, day, frozen) VALUES (1, :day, :frozen)"
+            " ON CONFLICT (id) DO UPDATE SET frozen = excluded.frozen,"
+            " day = CASE WHEN calendar.day < excluded.day THEN excluded.day ELSE calendar.day END"
+        ),
+        {"day": day, "frozen": frozen},
+    )
 
 
 # --- streams --------------------------------------------------------------------------------
@@ -316,12 +396,21 @@ _STREAM = sa.select(
     streams.c.last_reply,
     streams.c.state,
 )
-_STREAMS_NAMED = NamedRows(
-    lambda names: _STREAM.where(streams.c.epoch.in_(names)).with_for_update()
+_STREAMS_NAMED = NamedRows(lambda names: _STREAM.where(streams.c.epoch.in_(names)), Int64)
+_STREAMS_LOCKED = NamedRows(
+    lambda names: (
+        _STREAM.where(streams.c.epoch.in_(names)).order_by(streams.c.epoch).with_for_update()
+    ),
+    Int64,
 )
 
 
 def load_streams(connection: Connection, epochs: Collection[int]) -> dict[int, StreamRow]:
+    """The epochs that exist among these, locked for this transaction."""
+    return {row[0]: _stream(row) for row in _STREAMS_LOCKED.fetch(connection, epochs)}
+
+
+def find_streams(connection: Connection, epochs: Collection[int]) -> dict[int, StreamRow]:
     """The epochs that exist among these."""
     return {row[0]: _stream(row) for row in _STREAMS_NAMED.fetch(connection, epochs)}
 
@@ -362,13 +451,13 @@ _KEEP_REPLY = BulkStatement(
 
 def advance_streams(connection: Connection, marks: Sequence[tuple[int, int]]) -> None:
     """Sets high-water marks: (position, epoch)."""
-    if _ADVANCE.run(connection, marks) != len(marks):
+    if _ADVANCE.run(connection, marks) not in (None, len(marks)):
         raise BooksBroken("an epoch is not open")
 
 
 def keep_replies(connection: Connection, replies: Sequence[tuple[int, bytes, int]]) -> None:
     """Keeps the newest answer of each epoch: (number, reply, epoch)."""
-    if _KEEP_REPLY.run(connection, replies) != len(replies):
+    if _KEEP_REPLY.run(connection, replies) not in (None, len(replies)):
         raise BooksBroken("an epoch is not open")
 
 

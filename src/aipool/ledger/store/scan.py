@@ -11,6 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from aipool.kit.db import whole_sum
 from aipool.ledger.store import TRANSFER_COLUMNS
 from aipool.ledger.tables import accounts, budgets, leases, streams, transfers
 from aipool.ledger.types import (
@@ -32,14 +33,6 @@ class WalletMove(NamedTuple):
     seq: int
     amount_nano: int
     balance_after: int | None
-
-
-def triggers_on_transfers(connection: Connection) -> set[str]:
-    """The statements of the triggers on the transfers (SQLite)."""
-    rows = connection.exec_driver_sql(
-        "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'transfers'"
-    )
-    return {str(row[0]) for row in rows}
 
 
 def stream_transfers(connection: Connection) -> Iterator[BookedTransfer]:
@@ -79,7 +72,7 @@ def stream_budgets(connection: Connection) -> Iterator[Budget]:
     """All limits beside the wallets."""
     table = budgets
     statement = sa.select(
-        table.c.budget, table.c.cap_nano, table.c.used_nano, table.c.leased_nano, table.c.frozen
+        table.c.budget, table.c.cap, table.c.used, table.c.leased, table.c.frozen
     ).order_by(table.c.budget, table.c.window_no)
     for row in connection.execute(statement, execution_options=_STREAMED):
         yield Budget._make(row)
@@ -89,9 +82,7 @@ def leased_otherwise(connection: Connection) -> Iterator[tuple[str, int, int, in
     """Wallets and limits whose leased column is not the sum of their leases, as (name,
     window, column, sum); also leases of what does not exist, with a column of -1."""
     lent = (
-        sa.select(
-            leases.c.budget, leases.c.window_no, sa.func.sum(leases.c.remaining_nano).label("lent")
-        )
+        sa.select(leases.c.budget, leases.c.window_no, whole_sum(leases.c.remaining).label("lent"))
         .group_by(leases.c.budget, leases.c.window_no)
         .subquery()
     )
@@ -101,7 +92,7 @@ def leased_otherwise(connection: Connection) -> Iterator[tuple[str, int, int, in
             sa.literal(0).label("window_no"),
             accounts.c.leased_nano.label("leased"),
         ),
-        sa.select(budgets.c.budget, budgets.c.window_no, budgets.c.leased_nano),
+        sa.select(budgets.c.budget, budgets.c.window_no, budgets.c.leased),
     ).subquery()
     same = sa.and_(lenders.c.name == lent.c.budget, lenders.c.window_no == lent.c.window_no)
     total = sa.func.coalesce(lent.c.lent, 0)
@@ -126,7 +117,7 @@ def leases_of_no_open_epoch(connection: Connection) -> Iterator[tuple[int, str, 
         sa.select(
             leases.c.epoch,
             leases.c.budget,
-            leases.c.remaining_nano,
+            leases.c.remaining,
             sa.func.coalesce(streams.c.state, "unknown"),
         )
         .select_from(leases.outerjoin(streams, leases.c.epoch == streams.c.epoch))
@@ -153,10 +144,10 @@ def stream_charges(
 
 
 def used_by_tokens(connection: Connection) -> Iterator[tuple[str, int]]:
-    """Every token's counted use, as (budget, nano), by name."""
+    """Every token's counted use over its life, as (budget, nano), by name."""
     statement = (
-        sa.select(budgets.c.budget, budgets.c.used_nano)
-        .where(budgets.c.budget.like("token:%"), budgets.c.window_no == 0)
+        sa.select(budgets.c.budget, budgets.c.used)
+        .where(budgets.c.budget.like("token:%"), budgets.c.budget.not_like("%/%"))
         .order_by(budgets.c.budget)
     )
     for row in connection.execute(statement, execution_options=_STREAMED):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from aipool.kit.db import Int64, append_only_statements
+from aipool.kit.db import Int64, Text, append_only_statements
 
 revision = "0001"
 down_revision = None
@@ -16,7 +16,7 @@ def upgrade() -> None:
     _catalogue()
     _tokens()
     for table in ("audit_entries", "prices"):
-        for statement in append_only_statements(table):
+        for statement in append_only_statements(table, op.get_bind().dialect.name):
             op.execute(statement)
 
 
@@ -31,9 +31,9 @@ def _people() -> None:
         "audit_entries",
         sa.Column("id", Int64, primary_key=True),
         sa.Column("at_ms", Int64, nullable=False),
-        sa.Column("actor", sa.Text, nullable=False),
-        sa.Column("action", sa.Text, nullable=False),
-        sa.Column("target", sa.Text, nullable=False),
+        sa.Column("actor", Text, nullable=False),
+        sa.Column("action", Text, nullable=False),
+        sa.Column("target", Text, nullable=False),
         sa.Column("before", sa.JSON),
         sa.Column("after", sa.JSON),
     )
@@ -41,10 +41,10 @@ def _people() -> None:
     op.create_table(
         "users",
         sa.Column("id", Int64, primary_key=True),
-        sa.Column("phone", sa.Text, nullable=False, unique=True),
-        sa.Column("password_hash", sa.Text, nullable=False),
-        sa.Column("role", sa.Text, nullable=False),
-        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("phone", Text, nullable=False, unique=True),
+        sa.Column("password_hash", Text, nullable=False),
+        sa.Column("role", Text, nullable=False),
+        sa.Column("status", Text, nullable=False),
         sa.Column("created_at_ms", Int64, nullable=False),
         sa.CheckConstraint("role IN ('user', 'admin', 'root')", name="role"),
         sa.CheckConstraint("status IN ('active', 'disabled')", name="status"),
@@ -69,7 +69,7 @@ def _catalogue() -> None:
     op.create_table(
         "groups",
         sa.Column("id", Int64, primary_key=True),
-        sa.Column("name", sa.Text, nullable=False, unique=True),
+        sa.Column("name", Text, nullable=False, unique=True),
         sa.Column("multiplier_ppm", Int64, nullable=False),
         sa.Column("models", sa.JSON),
         sa.Column("created_at_ms", Int64, nullable=False),
@@ -90,8 +90,8 @@ def _catalogue() -> None:
     op.create_table(
         "models",
         sa.Column("id", Int64, primary_key=True),
-        sa.Column("name", sa.Text, nullable=False, unique=True),
-        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("name", Text, nullable=False, unique=True),
+        sa.Column("kind", Text, nullable=False),
         sa.Column("context_tokens", Int64, nullable=False),
         sa.Column("max_output_tokens", Int64, nullable=False),
         sa.Column("enabled", sa.Boolean, nullable=False),
@@ -101,22 +101,22 @@ def _catalogue() -> None:
     op.create_table(
         "vendors",
         sa.Column("id", Int64, primary_key=True),
-        sa.Column("name", sa.Text, nullable=False, unique=True),
-        sa.Column("type", sa.Text, nullable=False),
-        sa.Column("base_url", sa.Text, nullable=False),
+        sa.Column("name", Text, nullable=False, unique=True),
+        sa.Column("type", Text, nullable=False),
+        sa.Column("base_url", Text, nullable=False),
         sa.Column("created_at_ms", Int64, nullable=False),
     )
     op.create_table(
         "upstream_keys",
         sa.Column("id", Int64, primary_key=True),
         sa.Column("vendor_id", Int64, sa.ForeignKey("vendors.id"), nullable=False),
-        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("name", Text, nullable=False),
         sa.Column("position", sa.Integer, nullable=False),
         sa.Column("is_default", sa.Boolean, nullable=False),
         sa.Column("enabled", sa.Boolean, nullable=False),
-        sa.Column("sealed_secret", sa.Text, nullable=False),
-        sa.Column("last4", sa.Text, nullable=False),
-        sa.Column("proxy_url", sa.Text, nullable=False),
+        sa.Column("sealed_secret", Text, nullable=False),
+        sa.Column("last4", Text, nullable=False),
+        sa.Column("proxy_url", Text, nullable=False),
         sa.Column("config", sa.JSON, nullable=False),
         sa.Column("created_at_ms", Int64, nullable=False),
         sa.UniqueConstraint("vendor_id", "name"),
@@ -127,7 +127,7 @@ def _catalogue() -> None:
         sa.Column("model_id", Int64, sa.ForeignKey("models.id"), primary_key=True),
         sa.Column("position", sa.Integer, primary_key=True),
         sa.Column("vendor_id", Int64, sa.ForeignKey("vendors.id"), nullable=False),
-        sa.Column("upstream_model", sa.Text, nullable=False),
+        sa.Column("upstream_model", Text, nullable=False),
         sa.Column("cost_price_id", Int64, sa.ForeignKey("prices.id"), nullable=False),
         sa.Column("groups", sa.JSON, nullable=False),
     )
@@ -139,9 +139,9 @@ def _tokens() -> None:
         sa.Column("id", Int64, primary_key=True),
         sa.Column("user_id", Int64, sa.ForeignKey("users.id"), nullable=False),
         sa.Column("group_id", Int64, sa.ForeignKey("groups.id"), nullable=False),
-        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("name", Text, nullable=False),
         sa.Column("digest", sa.LargeBinary(32), unique=True),
-        sa.Column("last4", sa.Text, nullable=False),
+        sa.Column("last4", Text, nullable=False),
         sa.Column("models", sa.JSON),
         sa.Column("ips", sa.JSON, nullable=False),
         sa.Column("expires_at", Int64, nullable=False),

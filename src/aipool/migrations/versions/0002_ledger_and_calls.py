@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from aipool.kit.db import Int64, append_only_statements
+from aipool.kit.db import Int64, Text, append_only_statements
 
 revision = "0002"
 down_revision = "0001"
@@ -15,14 +15,14 @@ def upgrade() -> None:
     _money()
     _workers()
     _calls()
-    for statement in append_only_statements("transfers"):
+    for statement in append_only_statements("transfers", op.get_bind().dialect.name):
         op.execute(statement)
 
 
 def _money() -> None:
     op.create_table(
         "accounts",
-        sa.Column("account", sa.Text, primary_key=True),
+        sa.Column("account", Text, primary_key=True),
         sa.Column("balance_nano", Int64, nullable=False, server_default="0"),
         sa.Column("leased_nano", Int64, nullable=False, server_default="0"),
         sa.Column("floor_nano", Int64, nullable=False, server_default="0"),
@@ -31,7 +31,7 @@ def _money() -> None:
     )
     op.create_table(
         "account_checkpoints",
-        sa.Column("account", sa.Text, primary_key=True),
+        sa.Column("account", Text, primary_key=True),
         sa.Column("seq", Int64, nullable=False),
         sa.Column("balance_nano", Int64, nullable=False),
     )
@@ -39,20 +39,20 @@ def _money() -> None:
         "transfers",
         sa.Column("seq", Int64, primary_key=True),
         sa.Column("at_ms", Int64, nullable=False),
-        sa.Column("debit", sa.Text, nullable=False),
-        sa.Column("credit", sa.Text, nullable=False),
+        sa.Column("debit", Text, nullable=False),
+        sa.Column("credit", Text, nullable=False),
         sa.Column("amount_nano", Int64, nullable=False),
-        sa.Column("kind", sa.Text, nullable=False),
-        sa.Column("ref", sa.Text, nullable=False),
-        sa.Column("idem_key", sa.Text, nullable=False, unique=True),
+        sa.Column("kind", Text, nullable=False),
+        sa.Column("ref", Text, nullable=False),
+        sa.Column("idem_key", Text, nullable=False, unique=True),
         sa.Column("wallet_balance_after", Int64),
-        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("actor", Text, nullable=False),
         sa.CheckConstraint("amount_nano BETWEEN 1 AND 1000000000000000", name="amount"),
         sa.CheckConstraint("debit <> credit", name="two_accounts"),
     )
     op.create_table(
         "budgets",
-        sa.Column("budget", sa.Text, primary_key=True),
+        sa.Column("budget", Text, primary_key=True),
         sa.Column("window_no", Int64, primary_key=True, server_default="0"),
         sa.Column("cap_nano", Int64),
         sa.Column("used_nano", Int64, nullable=False, server_default="0"),
@@ -75,7 +75,7 @@ def _workers() -> None:
         sa.Column("high_water", Int64, nullable=False, server_default="0"),
         sa.Column("last_request", Int64, nullable=False, server_default="0"),
         sa.Column("last_reply", sa.LargeBinary, nullable=False),
-        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("state", Text, nullable=False),
         sa.Column("opened_at_ms", Int64, nullable=False),
         sa.Column("closed_at_ms", Int64),
         sa.CheckConstraint("state IN ('open', 'frozen', 'closed')", name="state"),
@@ -85,7 +85,7 @@ def _workers() -> None:
     op.create_table(
         "leases",
         sa.Column("epoch", Int64, primary_key=True, autoincrement=False),
-        sa.Column("budget", sa.Text, primary_key=True),
+        sa.Column("budget", Text, primary_key=True),
         sa.Column("window_no", Int64, primary_key=True, server_default="0"),
         sa.Column("remaining_nano", Int64, nullable=False),
         sa.CheckConstraint("remaining_nano >= 0", name="remaining"),
@@ -94,14 +94,14 @@ def _workers() -> None:
 
 
 def _calls() -> None:
-    op.create_table("call_months", sa.Column("month", sa.Text, primary_key=True))
+    op.create_table("call_months", sa.Column("month", Text, primary_key=True))
     op.create_table(
         "usage_hours",
         *(
             sa.Column(name, Int64, primary_key=True, autoincrement=False)
             for name in ("hour", "user_id", "token_id", "group_id")
         ),
-        sa.Column("model", sa.Text, primary_key=True),
+        sa.Column("model", Text, primary_key=True),
         *(
             sa.Column(name, Int64, nullable=False)
             for name in (

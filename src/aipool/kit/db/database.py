@@ -1,0 +1,112 @@
+"""What every database can do, and how it fails. See the package.
+
+DatabaseUnusable            it cannot be used from here; says why and what to do
+└── DatabaseUnreachable     it does not answer now; it may in a moment
+DatabaseBusy                another writer did not finish in time
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+import sqlalchemy as sa
+from pysqlite3 import dbapi2
+from sqlalchemy.engine import Connection
+
+
+class DatabaseUnusable(Exception):
+    """The database cannot be used here; the message says why and what to do."""
+
+
+class DatabaseUnreachable(DatabaseUnusable):
+    """The database's server does not answer, or cannot serve now; it may in a moment."""
+
+
+class DatabaseBusy(Exception):
+    """Another writer kept a lock for longer than is waited for."""
+
+
+#: What passes by itself, so that trying again is right: a full disk, a locked database, a
+#: server that is being started again.
+PASSING_ERRORS: tuple[type[Exception], ...] = (
+    DatabaseBusy,
+    DatabaseUnreachable,
+    sa.exc.OperationalError,
+    dbapi2.OperationalError,
+)
+
+#: The tables refuse what was written.
+REFUSED_ERRORS: tuple[type[Exception], ...] = (
+    sa.exc.IntegrityError,
+    sa.exc.DataError,
+    dbapi2.IntegrityError,
+    dbapi2.DataError,
+)
+
+
+class Changes:
+    """What a transaction changed of the things that workers keep in memory."""
+
+    __slots__ = ("catalogue", "digests", "everything")
+
+    def __init__(self) -> None:
+        self.catalogue = False
+        self.digests: set[bytes] = set()
+        self.everything = False
+
+    def note_catalogue(self) -> None:
+        """Groups, models, prices, routes, vendors or upstream keys: a new snapshot."""
+        self.catalogue = True
+
+    def note_tokens(self, digests: Iterator[bytes] | list[bytes] | tuple[bytes, ...]) -> None:
+        """These API tokens must be forgotten and fetched again."""
+        self.digests.update(digests)
+
+    def note_everything(self) -> None:
+        """Every API token must be forgotten: cheaper than naming all of a user's or a group's."""
+        self.everything = True
+
+    def __bool__(self) -> bool:
+        return self.catalogue or self.everything or bool(self.digests)
+
+
+class Transaction:
+    """One write in progress. `revision` is 0 until a commit with changes has given it one."""
+
+    __slots__ = ("changes", "connection", "revision")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.changes = Changes()
+        self.revision = 0
+
+
+class Database(ABC):
+    """A handle on one database; safe to share between threads.
+
+    name: how people know it, without a secret.
+    """
+
+    name: str
+
+    @abstractmethod
+    def read(self, *, patient: bool = False) -> AbstractContextManager[Connection]:
+        """A connection that sees one moment of the database and cannot write.
+
+        patient: one statement may take as long as it needs, as those who read everything do.
+        """
+
+    @abstractmethod
+    def write(self, *, patient: bool = False) -> AbstractContextManager[Transaction]:
+        """A transaction that no other `write` runs beside: committed at the end, undone on
+        an exception. Raises DatabaseBusy when the others do not finish in time."""
+
+    @abstractmethod
+    def alone(self) -> AbstractContextManager[None]:
+        """Waits until nobody else is in here: for migrations, which others must wait for."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Closes the idle connections."""
