@@ -32,14 +32,44 @@ PROOFS: Final = (
         "benchmarks.overhead",
     ),
     Proof(
+        "ledger-simulation",
+        "2,000 simulated worlds of kills, power cuts and lost messages keep every invariant",
+        "benchmarks.ledger_simulation",
+    ),
+    Proof(
         "kill",
         "whatever process is killed, whoever got an answer is charged exactly for it",
         "benchmarks.kill",
     ),
     Proof(
+        "injection",
+        "a process may die at any line of shipping, booking or recovering: the books are right",
+        "benchmarks.injection",
+    ),
+    Proof(
+        "power-cut",
+        "a power cut or a failed sync at any moment loses nothing that was answered for",
+        "benchmarks.power_cut",
+    ),
+    Proof(
+        "postgres-faults",
+        "a PostgreSQL that is killed under load loses no call and no charge, and refuses nobody",
+        "benchmarks.postgres_faults",
+    ),
+    Proof(
         "overspend",
-        "a wallet worth one call admits exactly one of 64 at once, and never falls below zero",
+        "nobody spends what is not there, and at rest nobody is refused what is, on any worker",
         "benchmarks.overspend",
+    ),
+    Proof(
+        "windows",
+        "a daily, weekly or monthly limit begins anew on the second, whatever is done to the clock",
+        "benchmarks.windows",
+    ),
+    Proof(
+        "rate-limit",
+        "a rate limit is never passed in any 60 s, and refuses nobody that it has room for",
+        "benchmarks.rate_limit",
     ),
     Proof(
         "isolation",

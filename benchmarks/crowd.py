@@ -11,7 +11,7 @@ import contextlib
 import random
 from typing import Any, Final
 
-from benchmarks.caller import address_of, ask_once, chat
+from benchmarks.caller import Line, address_of, ask_once, chat
 from benchmarks.platform import Platform
 from benchmarks.witness import Made, now
 
@@ -48,21 +48,34 @@ class Crowd:
         self._running = False
         await asyncio.gather(*self._callers)
 
-    async def call(self, token: str, wish: Wish | None = None) -> Made:
-        """One call, recorded; raises nothing."""
+    async def call(
+        self,
+        token: str,
+        wish: Wish | None = None,
+        *,
+        max_tokens: int = 1000,
+        line: tuple[Line, str] | None = None,
+    ) -> Made:
+        """One call, recorded; raises nothing.
+
+        line: the connection to make it on, and the address that it comes from; None = a new one.
+        """
         number = len(self.calls)
         wishes, stream = wish or self._chance.choice(self.wishes)
         pace = 1 / wishes["interval"] if "interval" in wishes else 1000.0
         marker = f"call-{number:06}"
-        made = Made(marker, address_of(number), stream, now(), pace)
+        address = address_of(number) if line is None else line[1]
+        made = Made(marker, address, stream, now(), pace)
         self.calls.append(made)
-        body = chat(self._platform.model, wishes, marker, 1000, stream=stream)
+        body = chat(self._platform.model, wishes, marker, max_tokens, stream=stream)
         # An answer that never ends stays what it is, not whole, and is found when it is judged.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CALL_SECONDS_MAX):
-                await ask_once(
-                    self._platform.port, token, body, address=made.address, answer=made.answer
-                )
+                if line is None:
+                    port = self._platform.port
+                    await ask_once(port, token, body, address=address, answer=made.answer)
+                else:
+                    await line[0].ask(token, body, answer=made.answer)
         made.ended = now()
         return made
 

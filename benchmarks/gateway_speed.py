@@ -7,6 +7,9 @@ Everything of the platform is on: tokens, prices, holds, the journal, the books.
 two take turns, and medians are compared, because a machine's speed drifts within minutes. A pair
 whose nginx did not keep its core 90 % busy was disturbed from outside and is run again.
 
+The group of the caller has limits of requests and tokens a minute, far above what is asked, so
+that every call passes them; `--unlimited` measures without.
+
 CPU per call counts user and system time of the worker with all its threads. How far the books lag
 behind is read from the journal's files and the database: a settlement's bytes are unrecorded from
 when the journal has them until the worker's high-water mark passes them.
@@ -24,6 +27,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from aipool import config
+from aipool.cli.session import open_installation
+from aipool.groups import service as groups
+from aipool.groups.types import DEFAULT_NAME, CallLimits
+from aipool.kit.money import PPM
 from benchmarks import load
 from benchmarks.bars import Bars
 from benchmarks.cpu import BUSY_LEAST, Cores, Use, Watch, busy_elsewhere, median
@@ -41,6 +49,10 @@ DRAIN_SECONDS_MAX: Final = 2.0
 LEDGER_MICROSECONDS_MAX: Final = 40.0
 GRANTS_PER_1000_MAX: Final = 5.0
 MONEY_MICROSECONDS_MAX: Final = 20.0
+
+#: Of the caller's group; no machine reaches them.
+RPM: Final = 10_000_000
+TPM: Final = 1_000_000_000_000
 
 TLS_MODEL: Final = "bench-model-tls"
 CHAT: Final = "/v1/chat/completions"
@@ -338,8 +350,8 @@ class Bench(NamedTuple):
 
 
 @contextlib.contextmanager
-def bench(folder: Path, cores: Cores) -> Iterator[Bench]:
-    """Everything that runs, until the block ends."""
+def bench(folder: Path, cores: Cores, *, limited: bool) -> Iterator[Bench]:
+    """Everything that runs, until the block ends. limited: the group has limits a minute."""
     certificate = make_certificate(folder)
     vendor, vendor_tls, proxy_port, proxy_tls_port = (free_port() for _ in range(4))
     servers = proxy_server(proxy_port, vendor) + proxy_server(proxy_tls_port, vendor_tls, tls=True)
@@ -351,6 +363,7 @@ def bench(folder: Path, cores: Cores) -> Iterator[Bench]:
         credit="1000000",
         extra_env={"AIPOOL_UPSTREAM_CA_FILE": str(certificate.authority)},
         document=tls_document(f"https://localhost:{vendor_tls}/v1"),
+        before_start=limit_group if limited else None,
     )
     with upstream, proxy, platform:
         (worker,) = platform.process.workers()
@@ -363,6 +376,21 @@ def bench(folder: Path, cores: Cores) -> Iterator[Bench]:
                 Side(platform.base_url + CHAT, worker, script, []),
             )
         yield Bench(platform, worker, sides)
+
+
+def limit_group(platform: Platform) -> None:
+    """Give the default group limits that are counted at every call and never reached."""
+    settings = config.load({"data_dir": platform.data_dir}, platform.environ)
+    limits = CallLimits(rpm=RPM, tpm=TPM)
+    with open_installation(settings, make=False) as session, session.database.write() as tx:
+        groups.put_group(
+            tx,
+            session.act,
+            name=DEFAULT_NAME,
+            multiplier_ppm=PPM,
+            models=None,
+            each_user=limits,
+        )
 
 
 def tls_document(base_url: str) -> dict[str, list[dict[str, Any]]]:
@@ -383,12 +411,13 @@ def tls_document(base_url: str) -> dict[str, list[dict[str, Any]]]:
     return {"vendors": [vendor], "models": [model]}
 
 
-def prove(plan: Plan, folder: Path) -> int:
+def prove(plan: Plan, folder: Path, *, limited: bool = True) -> int:
     """Measure everything; the exit status."""
     bars = Bars("gateway-speed")
     bars.say("cores busy with something else at the start", f"{busy_elsewhere():.2f}")
     found: dict[str, Pairs] = {}
-    with bench(folder, Cores.split()) as on:
+    bars.say("requests and tokens a minute", f"{RPM:,} and {TPM:,}" if limited else "no limits")
+    with bench(folder, Cores.split(), limited=limited) as on:
         platform = on.platform
         for kind, bar in (("plain", PLAIN_RATIO_MAX), ("TLS", TLS_RATIO_MAX)):
             found[kind] = measure_pairs(*on.sides[kind], plan)
@@ -407,6 +436,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the proof; 1 when the claim does not hold."""
     parser = argparse.ArgumentParser(prog="scripts/prove gateway-speed", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short runs; for a first look")
+    parser.add_argument("--unlimited", action="store_true", help="no limits a minute")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="aipool-") as folder:
-        return prove(QUICK if options.quick else Plan(), Path(folder))
+        plan = QUICK if options.quick else Plan()
+        return prove(plan, Path(folder), limited=not options.unlimited)

@@ -28,7 +28,7 @@ import uvloop
 from aipool.calls import store
 from aipool.calls.types import HOUR_MS, CallRow, UsageHour
 from aipool.kit.clock import now_ms
-from aipool.kit.db import open_database
+from aipool.kit.db import BUSY_TIMEOUT_MS, open_sqlite
 from benchmarks.caller import chat, encoded
 from benchmarks.platform import MODEL, PASSWORD, CommandFailed, Platform, cpu_seconds
 from benchmarks.reports import Companion, companion
@@ -231,7 +231,7 @@ def fill_calls(database: Path, rows: int) -> None:
     }
     columns = ", ".join(CallRow._fields)
     selected = ", ".join(values.get(name, "0") for name in CallRow._fields)
-    opened = open_database(f"sqlite:///{database}")
+    opened = open_sqlite(Path(database), busy_timeout_ms=BUSY_TIMEOUT_MS)
     try:
         with opened.write() as tx:
             if month not in store.months(tx.connection):

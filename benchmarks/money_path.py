@@ -15,7 +15,7 @@ from typing import Final
 import uvloop
 
 from aipool.doors import records
-from aipool.doors.frames import Acquire, Grant, Granted
+from aipool.doors.frames import Acquire, Collect, Grant, Granted
 from aipool.doors.outcome import Attempt, Outcome, UsageSource
 from aipool.doors.records import Hold
 from aipool.gateway.funds import Chain, Funds
@@ -36,7 +36,7 @@ class MoneyPath:
     def __init__(self, loop: asyncio.AbstractEventLoop, folder: Path) -> None:
         self._journal = Journal(loop, folder, still_open=list, bytes_max=1 << 40)
         self._funds = Funds(self._lend, lambda rest: self._journal.append(records.encode(rest)))
-        self._chain: Chain = self._funds.chain(BUDGETS)
+        self._chain: Chain = self._funds.chain((*budget, 0) for budget in BUDGETS)
         self._loop = loop
         self._left = 0
         self._done: asyncio.Future[None]
@@ -116,7 +116,8 @@ class MoneyPath:
         self._journal.append(records.encode(outcome), self._hold)
         self._funds.settle(self._chain, HOLD_NANO, charge)
 
-    def _lend(self, asked: Acquire) -> None:
+    def _lend(self, asked: Acquire | Collect) -> None:
+        assert isinstance(asked, Acquire), "nobody else holds anything here"
         grants = tuple(
             tuple(Grant(PLENTY_NANO, PLENTY_NANO, low=False) for _ in chain)
             for chain in asked.chains

@@ -1,18 +1,22 @@
-"""Nobody spends what is not there: 64 calls at once on a wallet that is worth exactly one.
+"""Nobody spends what is not there, and at rest nobody is refused what is.
 
-The calls come over 64 connections, which the kernel spreads over two workers. Each round has a
-wallet of its own, worth one hold to the nano-yuan: with one nano-yuan less nobody would be
-admitted, and a second admission would need a whole hold that is not there.
+First 64 calls at once on a wallet that is worth exactly one. They come over 64 connections, which
+the kernel spreads over two workers. Each round has a wallet of its own, worth one hold to the
+nano-yuan: with one nano-yuan less nobody would be admitted, and a second admission would need a
+whole hold that is not there.
 
     used up    the vendor bills all that was held; the wallet ends at exactly zero
     halved     the vendor bills half; the other half is then held on one worker and given back,
                held on the other and given back, and spent, so it was lost on neither
+
+Then 200 near-empty wallets, limits and counts of calls, over four workers (benchmarks.race).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import random
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -31,6 +35,8 @@ from aipool.cli.session import open_installation
 from aipool.groups import service as groups
 from aipool.ledger.service import open_wallet
 from aipool.ledger.types import wallet_account
+from benchmarks import race as near_empty
+from benchmarks.bars import Bars
 from benchmarks.caller import Answer, Line, chat, encoded
 from benchmarks.platform import MODEL, CommandFailed, Platform
 from benchmarks.witness import LookedUp, now
@@ -39,9 +45,11 @@ from tests.fakes.process import FakeVendorProcess
 ROUNDS: Final = 200
 AT_ONCE: Final = 64
 WORKERS: Final = 2
+#: What `--quick` leaves of it.
+QUICK: Final = 10
 #: The winner is under way until every other call has been decided.
 VENDOR_SECONDS: Final = 0.15
-#: What a settlement gives back is in the books a moment later; nobody recalls it before that.
+#: What a settlement gives back is in the books a moment later.
 RETURN_SECONDS_MAX: Final = 1.0
 
 #: Input and output cost the same, and a byte of the body is held for as a token: so a hold is
@@ -67,15 +75,14 @@ class Report:
     """What came of the rounds.
 
     asked, admitted: calls and winners by worker. return_seconds: how long a call for the half
-    took that was begun as soon as its client had the answer before. refused_at_first: how often
-    the half was then still on its way back.
+    took that was begun as soon as its client had the answer before, and whose money may still have
+    been on its way back.
     """
 
     rounds: int = 0
     asked: Counter[str] = field(default_factory=Counter)
     admitted: Counter[str] = field(default_factory=Counter)
     return_seconds: list[float] = field(default_factory=list)
-    refused_at_first: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -161,17 +168,10 @@ class Rounds:
 
     async def _spend_half(self, name: str, token: str, line: Line, *, billed: int) -> None:
         """A call for all that is left, on a certain worker."""
-        began, told_no = now(), False
-        while True:
-            answer = await line.ask(token, request(name, HALF_TOKENS, billed, 0.0))
-            if answer.status == 200:
-                break
-            if now() - began > RETURN_SECONDS_MAX or not _is_out_of_funds(answer):
-                self._problem(f"{name}: the half is not to be had: {bytes(answer.body)!r}")
-                return
-            told_no = True
-            await asyncio.sleep(0.002)
-        self._report.refused_at_first += told_no
+        began = now()
+        answer = await line.ask(token, request(name, HALF_TOKENS, billed, 0.0))
+        if answer.status != 200:
+            self._problem(f"{name}: the half is not to be had: {bytes(answer.body)!r}")
         self._report.return_seconds.append(now() - began)
 
     async def _ends_with(self, name: str, purse: Purse, balance_nano: int) -> None:
@@ -263,22 +263,34 @@ def fill_purses(platform: Platform, count: int) -> list[Purse]:
 def main(arguments: Sequence[str]) -> int:
     """As many rounds as the claim says; 1 when it does not hold."""
     parser = argparse.ArgumentParser(prog="scripts/prove overspend", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    rounds: int = parser.parse_args(arguments).rounds
-    report = race(rounds)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--quick", action="store_true", help="a tenth of it")
+    given = parser.parse_args(arguments)
+    part = QUICK if given.quick else 1
+    print(f"seed {given.seed}", flush=True)
+    bars = Bars("overspend")
+    report = race(ROUNDS // part)
+    bars.must("of 64 calls exactly one", not report.problems, f"{report.rounds} rounds")
+    bars.say("calls a worker", " ".join(map(str, sorted(report.asked.values()))))
     returns = sorted(report.return_seconds)
-    winners = sorted(report.admitted.values())
-    print(f"calls a worker: {sorted(report.asked.values())}, winners: {winners}")
     if returns:
-        print(
-            f"the half left was spent within {1000 * returns[len(returns) // 2]:.0f} ms (median), "
-            f"{1000 * returns[-1]:.0f} ms (worst); refused at first {report.refused_at_first} of "
-            f"{len(returns)} times"
-        )
-    for problem in report.problems[:20]:
+        bars.say("half left, spent (median)", f"{1000 * returns[len(returns) // 2]:.0f} ms")
+        bars.say("half left, spent (worst)", f"{1000 * returns[-1]:.0f} ms")
+    many = near_empty.race(near_empty.PURSES // part, near_empty.ATTEMPTS // part, given.seed)
+    bars.at_least("near-empty budgets", many.purses.total(), near_empty.PURSES // part)
+    bars.at_least("attempts", many.attempts, near_empty.ATTEMPTS // part)
+    bars.at_most("overspent", many.overspent_nano, 0, "nano")
+    bars.at_most("false refusals at rest", many.false_refusals, 0)
+    bars.say("  of probes at rest", str(many.probes))
+    bars.at_least("  rounds of them while others held slices", many.scattered, 1)
+    bars.say("admitted, refused", f"{many.admitted}, {many.refused}")
+    bars.say("answered 503, asked again", str(many.undecided))
+    problems = [*report.problems, *many.problems]
+    for problem in problems[:20]:
         print(f"PROBLEM: {problem}")
-    print(
-        f"{report.rounds} rounds of {AT_ONCE} calls at once, {report.admitted.total()} calls "
-        f"admitted, no wallet below zero; {len(report.problems)} problems"
+    bars.at_most("problems", len(problems), 0)
+    return bars.finish(
+        f"{report.rounds} rounds of {AT_ONCE} at once, {many.attempts} attempts on "
+        f"{many.purses.total()} near-empty budgets: {many.overspent_nano} nano too much, "
+        f"{many.false_refusals} false refusals"
     )
-    return 1 if report.problems else 0

@@ -21,7 +21,7 @@ from aipool.catalog.types import Kind, ModelTerms, Route
 from aipool.cli.session import Session
 from aipool.groups import service as groups
 from aipool.kit import digests
-from aipool.kit.db import Transaction
+from aipool.kit.db import SqliteDatabase, Transaction
 from aipool.kit.money import NANO_PER_CNY
 from aipool.pool import service as pool
 from aipool.pool.types import KeyTerms
@@ -76,7 +76,8 @@ def settle_in(session: Session, people: Population, base_url: str) -> None:
         with session.database.write() as tx:
             tx.connection.execute(sa.insert(api_tokens), [next(rows) for _ in range(count)])
             tx.changes.note_everything()
-        session.database.checkpoint()
+        if isinstance(session.database, SqliteDatabase):
+            session.database.checkpoint()
 
 
 def _make_vendors(

@@ -119,12 +119,12 @@ class LookedUp:
     def is_over(self, epoch: int) -> bool:
         """Is the epoch closed, and nothing lent to it any more?"""
         state = self.rows(epoch, sql="SELECT state FROM streams WHERE epoch = ?")
-        lent = self.rows(epoch, sql="SELECT 1 FROM leases WHERE epoch = ? AND remaining_nano > 0")
+        lent = self.rows(epoch, sql="SELECT 1 FROM leases WHERE epoch = ? AND remaining > 0")
         return state == [("closed",)] and not lent
 
     def lent_nano(self) -> int:
         """What all workers together hold of all wallets and limits."""
-        sql = "SELECT coalesce(sum(remaining_nano), 0) FROM leases"
+        sql = "SELECT coalesce(sum(remaining), 0) FROM leases"
         return int(str(self.rows(sql=sql)[0][0]))
 
 
