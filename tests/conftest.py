@@ -7,6 +7,12 @@ import os
 import pytest
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kinds of databases: what asks for one is done on each (tests.postgres.place)."""
+    return str(request.param)
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in tuple(os.environ):

@@ -223,7 +223,8 @@ class Platform:
     @property
     def database(self) -> Database:
         if self._database is None:
-            self._database = open_database(f"sqlite:///{self.data_dir / 'aipool.db'}")
+            settings = config.load({"data_dir": str(self.data_dir)}, self._environ())
+            self._database = open_database(settings.database_url_effective)
         return self._database
 
     def session(self) -> Session:
@@ -428,19 +429,22 @@ def platform(
     demo: bool = False,
     environment: Mapping[str, str] | None = None,
     verify_books: bool = True,
+    data_dir: Path | None = None,
 ) -> Iterator[Platform]:
     """A platform that runs; at the end it is stopped, and its books are compared.
 
-    catalogue: the YAML of what it sells, given its fake vendors.
+    catalogue: the YAML of what it sells, given its fake vendors.  data_dir: where it lives,
+    else in a folder of its own.
     """
     threads = [VendorThread() for _ in range(vendors)]
     # Short, for the sockets between the processes.
     with tempfile.TemporaryDirectory(prefix="aip-", dir="/tmp") as folder:
         run_dir = Path(folder)
-        data_dir = run_dir / "data"
+        data_dir = data_dir or run_dir / "data"
         made = Platform(data_dir, run_dir, workers, dict(environment or {}), demo, threads)
         try:
-            _install(data_dir)
+            if "AIPOOL_DATABASE_URL" not in made.environment:
+                _install(data_dir)
             if catalogue is not None:
                 made.apply(catalogue(threads))
             made.start()

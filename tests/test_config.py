@@ -91,7 +91,6 @@ def test_lists_come_as_text_or_as_lists(tmp_path: Path) -> None:
         ("AIPOOL_WORKERS", "-1", "a whole number from 0 to 1024"),
         ("AIPOOL_HOST", "a b", "a host name or an IP address"),
         ("AIPOOL_HOST", "", "a host name or an IP address"),
-        ("AIPOOL_DATABASE_URL", "mysql://x", "a URL that starts with sqlite:// or postgresql://"),
         ("AIPOOL_TRUSTED_PROXIES", "10.0.0.1/8", "addresses or networks such as 10.0.0.0/8"),
         ("AIPOOL_PRIVATE_UPSTREAMS", "localhost", "addresses or networks such as 10.0.0.0/8"),
         ("AIPOOL_CORS_ORIGINS", "example.com", "* or web origins"),
@@ -196,3 +195,13 @@ def test_the_settings_are_light_enough_for_every_process() -> None:
     ).stdout
 
     assert loaded.strip() == "[]"
+
+
+def test_a_database_url_that_is_refused_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting) as caught:
+        load({"data_dir": str(tmp_path)}, {"AIPOOL_DATABASE_URL": "mysql://me:hunter2@x/y"})
+
+    assert str(caught.value) == (
+        "AIPOOL_DATABASE_URL (from the environment): "
+        "must be a URL that starts with sqlite:// or postgresql://"
+    )

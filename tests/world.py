@@ -27,6 +27,7 @@ from aipool.migrate import migrate
 from aipool.pool import service as pool
 from aipool.pool.types import KeyTerms, Vendor
 from aipool.rating.types import TokenPrice
+from tests.postgres import place
 
 PHONE = "+8613800138001"
 PRICE = TokenPrice(0, 2_000_000_000, 500_000_000, 8_000_000_000)
@@ -88,13 +89,28 @@ class World:
 
 
 @contextmanager
-def open_world(data_dir: Path) -> Iterator[World]:
-    """An installation in this folder, which is made if it is not there."""
+def open_world(data_dir: Path, kind: str = "sqlite") -> Iterator[World]:
+    """An installation in this folder, which is made if it is not there.
+
+    kind: of its database: in the folder, or on a server, from where it goes at the end.
+    """
     data_dir.mkdir(mode=0o700, exist_ok=True)
     path = data_dir / "aipool.db"
-    if not path.exists():
-        path.write_bytes(_migrated_file())
-    database = open_database(f"sqlite:///{path}")
+    with place(kind, prepared) as url:
+        if not url and not path.exists():
+            path.write_bytes(_migrated_file())
+        with _opened(data_dir, url or f"sqlite:///{path}") as world:
+            yield world
+
+
+def prepared(database: Database) -> None:
+    """What every world begins with."""
+    migrate(database)
+
+
+@contextmanager
+def _opened(data_dir: Path, url: str) -> Iterator[World]:
+    database = open_database(url)
     try:
         secrets = Secrets(load_keyring(data_dir), load_pepper(data_dir))
         yield World(data_dir, database, secrets, Act("test", 1_700_000_000_000), Vet())

@@ -18,8 +18,8 @@ from tests.world import PHONE, World, open_world
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with open_world(tmp_path) as opened:
+def world(tmp_path: Path, kind: str) -> Iterator[World]:
+    with open_world(tmp_path, kind) as opened:
         yield opened
 
 

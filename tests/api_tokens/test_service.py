@@ -20,8 +20,8 @@ from tests.world import World, open_world
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with open_world(tmp_path) as opened:
+def world(tmp_path: Path, kind: str) -> Iterator[World]:
+    with open_world(tmp_path, kind) as opened:
         yield opened
 
 
@@ -45,10 +45,11 @@ def test_a_new_token_is_found_by_its_digest_and_announced(world: World) -> None:
 def test_the_database_does_not_hold_the_secret(world: World) -> None:
     with world.database.write() as tx:
         _, secret = world.token(tx, world.user(tx))
-    world.database.checkpoint(truncate=True)
 
-    assert secret.encode() not in world.database.path.read_bytes()
     with world.database.read() as connection:
+        for name in sa.inspect(connection).get_table_names():
+            everything = connection.exec_driver_sql(f"SELECT * FROM {name}").all()
+            assert secret not in str(everything)
         trail = str(connection.execute(sa.select(audit_entries)).all())
     assert digest_of(world, secret).hex() not in trail
     assert str(digest_of(world, secret)) not in trail
@@ -115,7 +116,7 @@ def test_a_limit_is_a_budget_and_follows_changes(world: World) -> None:
     def cap(budget: str) -> int | None:
         with world.database.read() as connection:
             state = budget_state(connection, budget)
-            return state.cap_nano if state else -1
+            return state.cap if state else -1
 
     with world.database.write() as tx:
         user = world.user(tx)
@@ -161,8 +162,6 @@ def test_another_secret_ends_the_one_before_and_both_are_announced(world: World)
 
 def test_a_million_tokens_would_be_found_by_index(world: World) -> None:
     with world.database.read() as connection:
-        plan = connection.exec_driver_sql(
-            f"EXPLAIN QUERY PLAN SELECT id FROM {table.name} WHERE digest = x'00'"
-        ).all()
+        indexes = sa.inspect(connection).get_unique_constraints(table.name)
 
-    assert "USING COVERING INDEX" in str(plan) or "USING INDEX" in str(plan)
+    assert ["digest"] in [index["column_names"] for index in indexes]

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 
 import pytest
 
+from aipool.api_tokens.types import Reset
 from aipool.apply.document import Document, read_document
 from aipool.apply.nodes import ApplyRefused
+from aipool.groups.types import NO_CALL_LIMITS, CallLimits
+from aipool.rating.types import TokenPrice
 
 GOOD = """\
 vendors:
@@ -74,6 +77,103 @@ def test_an_empty_file_is_an_empty_document() -> None:
     assert read("models:\n") == Document((), (), (), (), ())
 
 
+def test_limits_are_read_and_what_is_left_out_or_blank_is_not_limited() -> None:
+    document = read(
+        GOOD.replace(
+            "models: [m1]}",
+            "limits: {rpm: 60, tpm: 200000, requests_per_day: 5000, concurrency: 8},"
+            " group_limits: {rpm: 1000000000, tpm: }}",
+        ).replace("limit: 50", "limit: 0, reset: monthly, total: 1000000, limits: {rpm: 1}")
+    )
+
+    (group,), (token,) = document.groups, document.tokens
+    assert group.each_user == CallLimits(60, 200_000, 5_000, 8)
+    assert group.whole == CallLimits(rpm=1_000_000_000)
+    assert (token.limit_nano, token.reset, token.total_nano) == (0, Reset.MONTHLY, 10**15)
+    assert token.limits == CallLimits(rpm=1)
+    assert read(GOOD).groups[0].each_user == NO_CALL_LIMITS
+    for nothing in ("limit: , reset: , total: , limits: ", "limit: none, limits: {rpm: none}"):
+        blank = read(GOOD.replace("limit: 50", nothing)).tokens[0]
+        assert (blank.limit_nano, blank.reset, blank.total_nano) == (None, Reset.NONE, None)
+        assert blank.limits == NO_CALL_LIMITS
+
+
+def test_free_is_a_price_and_a_multiplier_of_zero() -> None:
+    document = read(
+        GOOD.replace("multiplier: 0.8", "multiplier: 0").replace(
+            "price: {input: 2.1, cached_input: 0.21, output: 8.4}", "price: {input: 0, output: 0}"
+        )
+    )
+
+    assert document.groups[0].multiplier_ppm == 0
+    assert document.models[0].price == TokenPrice(0, 0, 0, 0)
+
+
+#: What peers stored, wrapped around or took for another number.
+ODD_NUMBERS = [
+    "-1",
+    "1.5e0",
+    str(2**63),
+    str(2**64 - 1),
+    str(-(2**63)),
+    "18446744073686646784",
+    "1e308",
+    "1e3",
+    ".inf",
+    "-.inf",
+    ".nan",
+    "NaN",
+    "true",
+    "0x10",
+    "0o17",
+    "1_000",
+    "１００",
+    "+5",
+    "'5 '",
+    "''",
+    "[1]",
+    "{a: 1}",
+    "9" * 400,
+]
+#: Refused by whoever counts whole things, besides.
+ODD_COUNTS = [*ODD_NUMBERS, "0", "1.5", str(2**31)]
+COUNTS = [
+    ("context: 1000", "models[0].context"),
+    ("max_output_tokens: 100", "models[0].max_output_tokens"),
+    *(
+        (f"multiplier: 0.8, {limits}: {{{name}: 5}}", f"groups[0].{limits}.{name}")
+        for limits in ("limits", "group_limits")
+        for name in ("rpm", "tpm", "requests_per_day", "concurrency")
+    ),
+    ("limit: 50, limits: {tpm: 5}", "tokens[0].limits.tpm"),
+]
+AMOUNTS = [
+    ("price: {input: 2.1", "models[0].price.input"),
+    ("cached_input: 0.21", "models[0].price.cached_input"),
+    ("cost: {input: 1", "models[0].routes[0].cost.input"),
+    ("multiplier: 0.8", "groups[0].multiplier"),
+    ("credit: 100", "users[0].credit"),
+    ("limit: 50", "tokens[0].limit"),
+    ("limit: 50, total: 50", "tokens[0].total"),
+]
+
+
+@pytest.mark.parametrize(
+    ("written", "path", "odd"),
+    [(*field, odd) for field in COUNTS for odd in ODD_COUNTS]
+    + [(*field, odd) for field in AMOUNTS for odd in [*ODD_NUMBERS, "1000001", "0.0000000001"]],
+)
+def test_an_odd_number_is_refused_with_its_line_and_its_field(
+    written: str, path: str, odd: str
+) -> None:
+    stands = next(part for part in (written, written.partition(", ")[0]) if part in GOOD)
+    name, _, number = written.rpartition(": ")
+    text = GOOD.replace(stands, f"{name}: {odd}{'}' if number.endswith('}') else ''}", 1)
+    line = next(n for n, one in enumerate(text.splitlines(), 1) if f"{name}: {odd}" in one)
+
+    assert f"line {line}, {path}: " in problems(text)
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -98,9 +198,21 @@ def test_an_empty_file_is_an_empty_document() -> None:
         (("multiplier: 0.8", "multiplier: -0.8"), ["line 14, groups[0].multiplier"]),
         (("multiplier: 0.8", "multiplier: 1000"), ["between 0 and 100"]),
         (
-            ("multiplier: 0.8", "rpm: 5, tpm: 6"),
-            ["groups[0].rpm: is not supported yet", "groups[0].tpm: is not"],
+            ("multiplier: 0.8", "rpm: 5"),
+            ["line 14, groups[0].rpm: unknown field; known: group_limits, limits, models"],
         ),
+        (
+            ("multiplier: 0.8", "limits: {rpm: 0, rpd: 1}"),
+            [
+                "line 14, groups[0].limits.rpm: 0 is no limit: write none",
+                "line 14, groups[0].limits.rpd: unknown field; known: concurrency, requests_per",
+            ],
+        ),
+        (("multiplier: 0.8", "limits: 5"), ["groups[0].limits: must be fields with values"]),
+        (("phone: 13800138001", "role: admin"), ["users[0].role: is not supported yet"]),
+        (("limit: 50", "limit: 50, reset: hourly"), ["tokens[0].reset: 'hourly' is no reset type"]),
+        (("limit: 50", "total: -1"), ["line 18, tokens[0].total: a limit lies between 0 and"]),
+        (("limit: 50", 'limit: ""'), ["tokens[0].limit: not a plain decimal"]),
         (("phone: 13800138001", "phone: 12"), ["line 16, users[0].phone: '12' is no phone number"]),
         (("password: correct horse", "password: short"), ["users[0].password: a password needs"]),
         (("credit: 100", "credit: -1"), ["users[0].credit: an opening credit lies above 0"]),

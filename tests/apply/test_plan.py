@@ -10,15 +10,25 @@ import sqlalchemy as sa
 
 from aipool.accounts import service as accounts
 from aipool.api_tokens import service as api_tokens
+from aipool.api_tokens.types import Reset
+from aipool.apply import lowering
 from aipool.apply.document import read_document
 from aipool.apply.nodes import ApplyRefused
 from aipool.apply.plan import Applied, carry_out
 from aipool.audit.tables import audit_entries
+from aipool.books.publish import build_snapshot
 from aipool.books.verify import verify
 from aipool.catalog import service as catalog
+from aipool.doors.frames import Need
+from aipool.doors.snapshot import TokenView
+from aipool.gateway.chains import chain_of
+from aipool.groups import service as groups
+from aipool.groups.types import CallLimits
 from aipool.kit.db import current_revision
 from aipool.kit.digests import generate
+from aipool.ledger import service as ledger
 from aipool.ledger.service import wallet_balance
+from aipool.ledger.types import Lend, LendRule
 from aipool.pool import service as pool
 from tests.apply.test_document import GOOD
 from tests.world import World, open_world
@@ -95,6 +105,99 @@ def test_the_second_time_writes_nothing_at_all(world: World) -> None:
     assert everything(world) == before
 
 
+LIMITED = GOOD.replace(
+    "models: [m1]}",
+    "limits: {rpm: 60, tpm: 200000, requests_per_day: 5000, concurrency: 8},"
+    " group_limits: {rpm: 600, concurrency: 50}}",
+).replace("limit: 50", "limit: 50, reset: daily, total: 500, limits: {rpm: 1, concurrency: 2}")
+
+
+def test_limits_applied_twice_change_nothing_and_are_kept_as_they_were_written(
+    world: World,
+) -> None:
+    apply(world, LIMITED)
+    before = everything(world)
+
+    assert set(verbs(apply(world, LIMITED)).values()) == {"unchanged"}
+
+    assert everything(world) == before
+    with world.database.read() as connection:
+        group = groups.get_group(connection, "vip")
+        user = accounts.get_user(connection, "13800138001")
+        token = api_tokens.find_token(connection, user, "prod")
+    assert token is not None
+    assert group.each_user == CallLimits(60, 200_000, 5_000, 8)
+    assert group.whole == CallLimits(rpm=600, concurrency=50)
+    assert (token.reset, token.total_nano) == (Reset.DAILY, 500 * 10**9)
+    assert token.limits == CallLimits(rpm=1, concurrency=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "lowered"),
+    [
+        (("limit: 50", "limit: 49"), [("token:1/day", 19_675)]),
+        (("total: 500", "total: 40"), [("token:1", 0)]),
+        (("limit: 50", "limit: 51"), []),
+        (("limit: 50", "limit: "), []),
+        (("reset: daily", "reset: weekly"), []),
+    ],
+)
+def test_a_file_that_lowers_a_limit_names_the_budgets_first(
+    world: World, change: tuple[str, str], lowered: list[tuple[str, int]]
+) -> None:
+    apply(world, LIMITED)
+    document = read_document(LIMITED.replace(*change), ENVIRON)
+
+    with world.database.read() as connection:
+        assert lowering.by_document(connection, document, world.act.at_ms) == lowered
+
+
+def lend(world: World, *budgets: tuple[str, int]) -> None:
+    """A worker has some of each of these."""
+    with world.database.write() as tx:
+        ledger.open_epoch(tx, 7, worker=0, pid=1, at_ms=1)
+        chain = tuple(Need(budget, window, 1, 1, 9) for budget, window in budgets)
+        ledger.apply(tx, [Lend(7, [chain], LendRule(1, 10**9, 19_675))])
+
+
+def test_calls_that_are_lent_are_asked_back_when_their_limit_is_lowered(world: World) -> None:
+    apply(world, LIMITED)
+    with world.database.read() as connection:
+        group = groups.get_group(connection, "vip")
+    ours = f"group-{group.id}"
+    of_user, of_all = (f"requests:{ours}-user-1/day", 19_675), (f"concurrency:{ours}", 0)
+    of_token, of_others = ("concurrency:token-1", 0), ("concurrency:token-12", 0)
+    lend(world, of_user, of_all, of_token, of_others, (f"requests:{ours}9/day", 19_675))
+
+    def lowered(old: str, new: str) -> list[tuple[str, int]]:
+        document = read_document(LIMITED.replace(old, new), ENVIRON)
+        with world.database.read() as connection:
+            return lowering.by_document(connection, document, world.act.at_ms)
+
+    assert lowered("requests_per_day: 5000", "requests_per_day: 4999") == [of_user]
+    assert lowered("concurrency: 50", "concurrency: 5") == [of_all]
+    assert lowered("concurrency: 2", "concurrency: 1") == [of_token]
+    assert lowered("concurrency: 8", "concurrency: 9") == []
+
+
+def test_the_budgets_of_calls_are_those_that_a_call_is_held_on(world: World) -> None:
+    apply(world, LIMITED)
+    with world.database.read() as connection:
+        view = build_snapshot(connection, world.secrets.keyring)
+        token = api_tokens.list_tokens(connection)[0]
+    group = next(one for one in view.groups if one.id == token.group_id)
+    caller = TokenView(token.id, 1, group.id, "", 0, None, (), (), "", group.each_user)
+    budgets = [(budget, window) for budget, window, _ in chain_of(caller, group, 19_675)]
+    lend(world, *budgets)
+    none = LIMITED
+    for limit in ("requests_per_day: 5000", "concurrency: 8", "concurrency: 50", "concurrency: 2"):
+        none = none.replace(limit, f"{limit.partition(':')[0]}: 1")
+
+    with world.database.read() as connection:
+        document = read_document(none, ENVIRON)
+        assert set(lowering.by_document(connection, document, world.act.at_ms)) == set(budgets)
+
+
 def test_a_dry_run_shows_the_same_and_writes_nothing(world: World) -> None:
     before = everything(world)
 
@@ -115,6 +218,18 @@ def test_a_dry_run_shows_the_same_and_writes_nothing(world: World) -> None:
         ((", models: [m1]", ""), "group", "models"),
         (("correct horse", "battery staple"), "user", "password"),
         (("limit: 50", "limit: 60"), "token", "limit 50 -> 60"),
+        (("limit: 50", "limit: 50, total: 0"), "token", "total none -> 0"),
+        (
+            ("limit: 50", "limit: 50, reset: weekly"),
+            "token",
+            "reset none -> weekly, a new window begins: nothing of it is used",
+        ),
+        (("limit: 50", "limits: {tpm: 9}"), "token", "limit 50 -> none, tpm none -> 9"),
+        (
+            ("multiplier: 0.8", "multiplier: 0.8, limits: {rpm: 6}, group_limits: {rpm: 9}"),
+            "group",
+            "rpm none -> 6, group's rpm none -> 9",
+        ),
         (("ips: [10.0.0.1]", "ips: []"), "token", "ips 10.0.0.1/32 -> all"),
         (("${KEY}", "another-key-0123456789"), "key", "api_key"),
     ],

@@ -51,12 +51,14 @@ from aipool.doors.outcome import Outcome, UsageSource
 from aipool.doors.records import Hold, Progress, Returned, Synced
 from aipool.installation import run_directory
 from aipool.kit.clock import now_ms
-from aipool.kit.db import Database, open_database
+from aipool.kit.db import Database, open_database, open_sqlite
 from aipool.ledger import service as ledger
+from aipool.ledger.rules import day_of
 from aipool.ledger.types import EpochState, Refused, TransferKind
 from aipool.migrate import migrate
 from aipool.rating.per_token import rate
 from aipool.rating.types import TokenPrice, Usage
+from tests.postgres import place
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 CNY = 1_000_000_000
@@ -71,7 +73,14 @@ def _migrated() -> Path:
     """A database with all tables and the price of the tests, made once."""
     folder = Path(tempfile.mkdtemp(prefix="aipool-books-"))
     atexit.register(shutil.rmtree, folder)
-    database = open_database(f"sqlite:///{folder / 'aipool.db'}")
+    database = open_sqlite(folder / "aipool.db", busy_timeout_ms=5000)
+    _prepared(database)
+    database.checkpoint(truncate=True)
+    database.close()
+    return folder / "aipool.db"
+
+
+def _prepared(database: Database) -> None:
     migrate(database)
     with database.write() as tx:
         tx.connection.execute(
@@ -83,21 +92,26 @@ def _migrated() -> Path:
                 created_at_ms=0,
             )
         )
-    database.checkpoint(truncate=True)
-    database.close()
-    return folder / "aipool.db"
 
 
 class Installation:
-    """A data folder with a migrated database, and the ledger process on it."""
+    """A data folder with a migrated database, and the ledger process on it.
 
-    def __init__(self, data_dir: Path) -> None:
+    kind: of its database; one on a server goes when the installation is closed.
+    """
+
+    def __init__(self, data_dir: Path, kind: str = "sqlite") -> None:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.data_dir = data_dir
         self.environment = {"XDG_RUNTIME_DIR": str(data_dir), "AIPOOL_DATA_DIR": str(data_dir)}
+        self._place = place(kind, _prepared)
+        self.url = self._place.__enter__()
+        if self.url:
+            self.environment["AIPOOL_DATABASE_URL"] = self.url
         self.settings: Settings = load({"metrics_port": 0}, self.environment)
         self.epochs = Epochs(data_dir)
-        shutil.copy(_migrated(), data_dir / "aipool.db")
+        if not self.url:
+            shutil.copy(_migrated(), data_dir / "aipool.db")
         self.database: Database = open_database(self.settings.database_url_effective)
         self.link_path = run_directory(data_dir, self.environment).link_socket
         self.process: subprocess.Popen[bytes] | None = None
@@ -180,7 +194,9 @@ class Installation:
     def ask(self, request: Request) -> Answer:
         """What the process would answer, in a transaction of its own."""
         with self.database.write() as tx:
-            batch = record(tx, [request], at_ms=now_ms(), slice_max_nano=2 * CNY)
+            batch = record(
+                tx, [request], at_ms=now_ms(), slice_max_nano=2 * CNY, day=day_of(now_ms())
+            )
         return batch.answers[0]
 
     def credit(self, user_id: int, amount_nano: int) -> None:
@@ -232,6 +248,7 @@ class Installation:
         if self.process is not None:
             self.kill()
         self.database.close()
+        self._place.__exit__(None, None, None)
 
     def open_epochs(self) -> list[int]:
         """The epochs that are not over, as the books say."""
@@ -245,9 +262,9 @@ class Installation:
 
 
 @contextmanager
-def installation(data_dir: Path) -> Iterator[Installation]:
+def installation(data_dir: Path, kind: str = "sqlite") -> Iterator[Installation]:
     """An installation whose process is ended and whose books are verified."""
-    with_process = Installation(data_dir)
+    with_process = Installation(data_dir, kind)
     try:
         yield with_process
         with_process.assert_books_agree()

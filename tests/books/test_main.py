@@ -79,7 +79,7 @@ def test_a_worker_is_welcomed_lent_to_and_recorded(running: Installation) -> Non
 
     assert isinstance(published, Publish)
     assert published.snapshot is not None
-    assert granted.chains[0][0].amount_nano == 2 * CNY
+    assert granted.chains[0][0].amount == 2 * CNY
     assert recorded.high_water == end
     assert running.balance(1) == (100 * CNY - 500, 2 * CNY - 500)
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_understood_closes_only_its_own_line(
     with pytest.raises(ConnectionResetError):
         bad.hear(Granted)
 
-    assert good.lease(1, CNY).chains[0][0].amount_nano > 0
+    assert good.lease(1, CNY).chains[0][0].amount > 0
 
 
 def test_an_entry_that_is_none_moves_nothing(running: Installation) -> None:

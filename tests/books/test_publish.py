@@ -111,7 +111,7 @@ def test_a_token_is_seen_with_its_wallet_and_its_own_limit(world: World) -> None
         terms = {"limit_nano": 5, "expires_at": 9, "models": ("m1",), "ips": ("10.0.0.1/32",)}
         tied, tied_secret = world.token(tx, user, "tied", **terms)
 
-    wallet = (f"wallet:{user.id}", 0)
+    wallet = f"wallet:{user.id}"
     seen = view(world, free_secret)
     assert seen is not None
     assert (seen.models, seen.ips, seen.expires_at, seen.blocked) == (None, (), 0, "")
@@ -124,7 +124,7 @@ def test_a_token_is_seen_with_its_wallet_and_its_own_limit(world: World) -> None
         expires_at=9,
         models=("m1",),
         ips=("10.0.0.1/32",),
-        budgets=(wallet, (f"token:{tied.id}", 0)),
+        budgets=(wallet, f"token:{tied.id}"),
         blocked="",
     )
     assert free.id != tied.id

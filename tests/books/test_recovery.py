@@ -13,7 +13,7 @@ from aipool.calls import service as calls
 from aipool.calls.types import CallRow
 from aipool.doors import records
 from aipool.doors.frames import Fenced, Welcome
-from aipool.doors.records import Hold, Returned
+from aipool.doors.records import Hold, Lost, Returned
 from aipool.ledger import service as ledger
 from aipool.ledger.types import EpochState
 from tests.books.rig import (
@@ -32,9 +32,9 @@ START = 100 * CNY
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[Installation]:
+def books(tmp_path: Path, kind: str) -> Iterator[Installation]:
     """The user has money; no process runs until a test starts it."""
-    with installation(tmp_path / "data") as books:
+    with installation(tmp_path / "data", kind) as books:
         books.credit(1, START)
         yield books
 
@@ -57,7 +57,7 @@ def worker(books: Installation) -> FakeWorker:
 
 def closed(books: Installation) -> bool:
     with books.database.read() as connection:
-        stream = ledger.load_epochs(connection, [EPOCH])[EPOCH]
+        stream = ledger.find_epochs(connection, [EPOCH])[EPOCH]
     return stream.state is EpochState.CLOSED
 
 
@@ -319,8 +319,9 @@ def test_a_segment_that_begins_later_than_the_last_one_ended_is_read_on(
     one, two = hold(1, 1000), hold(1, 1000)
     worker.write(one)
     worker.write(outcome(one, 100, 0))
-    worker.position += 500
+    end, worker.position = worker.position, worker.position + 500
     worker.rotate()
+    worker.write(Lost(end, worker.position))
     worker.write(two)
     worker.write(outcome(two, 10, 0))
     worker.sync()

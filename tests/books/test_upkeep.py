@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aipool.books import upkeep
+from aipool.kit.db import SqliteDatabase
 from aipool.ledger import service as ledger
 from tests.books.rig import CNY, Installation
 
@@ -20,9 +21,14 @@ def books(tmp_path: Path) -> Iterator[Installation]:
     installation.close()
 
 
+def file(books: Installation) -> SqliteDatabase:
+    assert isinstance(books.database, SqliteDatabase)
+    return books.database
+
+
 def wal_bytes(books: Installation) -> int:
     """How long the file is, whatever of it is in use."""
-    return Path(f"{books.database.path}-wal").stat().st_size
+    return Path(f"{file(books).path}-wal").stat().st_size
 
 
 def write_pages(books: Installation, count: int) -> None:
@@ -34,7 +40,7 @@ def write_pages(books: Installation, count: int) -> None:
 
 
 def test_the_log_is_moved_after_many_commits_or_a_long_time(books: Installation) -> None:
-    mover = upkeep.LogMover(books.database)
+    mover = upkeep.LogMover(file(books))
 
     mover.move(commits=10, now=100.0)
 
@@ -47,7 +53,7 @@ def test_a_moved_log_is_used_again_from_its_beginning(books: Installation) -> No
     write_pages(books, 2400)
     size = wal_bytes(books)
 
-    upkeep.LogMover(books.database).move(commits=1, now=0.0)
+    upkeep.LogMover(file(books)).move(commits=1, now=0.0)
     write_pages(books, 1000)
 
     assert wal_bytes(books) == size
@@ -59,7 +65,7 @@ def test_a_log_that_is_much_too_long_is_cut(
     monkeypatch.setattr(upkeep, "LOG_BYTES_MAX", 1024 * 1024)
     write_pages(books, 600)
 
-    upkeep.LogMover(books.database).move(commits=1, now=0.0)
+    upkeep.LogMover(file(books)).move(commits=1, now=0.0)
 
     assert wal_bytes(books) == 0
 

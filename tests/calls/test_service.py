@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pysqlite3 import dbapi2
 
 from aipool.calls import service as calls
 from aipool.calls import store
 from aipool.calls.types import CallRow
-from aipool.kit.db import Database
+from aipool.kit.db import REFUSED_ERRORS, Database
 from tests.books.rig import Installation, new_rid
 
 OCTOBER = 1_792_540_800_000  # 2026-10-21 00:00 UTC
@@ -19,8 +18,8 @@ NOVEMBER = 1_795_219_200_000  # 2026-11-21 00:00 UTC
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    books = Installation(tmp_path / "data")
+def database(tmp_path: Path, kind: str) -> Iterator[Database]:
+    books = Installation(tmp_path / "data", kind)
     yield books.database
     books.close()
 
@@ -92,7 +91,7 @@ def test_a_call_is_written_once(database: Database) -> None:
     twice = row(NOVEMBER)
     record(database, twice)
 
-    with pytest.raises(dbapi2.IntegrityError):
+    with pytest.raises(REFUSED_ERRORS):
         record(database, row(NOVEMBER), twice)
 
     with database.read() as connection:

@@ -88,7 +88,7 @@ def test_more_than_there_is_cannot_be_taken_away(run: Run) -> None:
         )
     )
 
-    assert "5 CNY can be" in refused(
+    assert "the balance is 5 CNY" in refused(
         run("user", "adjust", "13800138001", "-6", "--reason", "too much")
     )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from aipool.cli.app import app
@@ -106,9 +107,14 @@ def test_the_demo_sells_a_call_that_can_be_read_back_and_starts_again(tmp_path: 
         whole = json.loads(aipool(data_dir, "call", "show", call["id"], "-o", "json").stdout)
         assert whole["output_tokens"] == completion["usage"]["completion_tokens"]
 
-        second = aipool(data_dir, "serve", "--port", "0")
-        assert second.exit_code == 1
-        assert "another AI-POOL runs" in second.stderr
+        # Whatever port it asks for, and by whatever name it finds the folder.
+        (tmp_path / "link").symlink_to(data_dir)
+        for folder, port in ((data_dir, "0"), (data_dir, "18999"), (tmp_path / "link", "0")):
+            second = aipool(folder, "serve", "--port", port)
+            assert second.exit_code == 1
+            assert second.stderr == (
+                f"aipool: another AI-POOL runs on {data_dir} (process {server.process.pid})\n"
+            )
         assert "good" in next(
             line for line in aipool(data_dir, "doctor").stdout.splitlines() if "server" in line
         )
@@ -137,3 +143,18 @@ def test_an_empty_platform_prints_a_new_way_in_at_each_start(tmp_path: Path) -> 
     assert links[0].partition("#")[2] != links[1].partition("#")[2]
     log = (tmp_path / "data.log").read_text()
     assert not any(link.partition("#")[2] in log for link in links)
+
+
+def test_exact_counting_without_its_extra_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir = tmp_path / "data"
+    monkeypatch.setitem(sys.modules, "rs_bpe", None)
+    monkeypatch.setitem(sys.modules, "rs_bpe.bpe", None)
+    monkeypatch.setenv("AIPOOL_TOKENIZER", "exact")
+
+    result = CliRunner().invoke(app, ["serve", "--data-dir", str(data_dir)])
+
+    assert result.exit_code == 1
+    assert "AIPOOL_TOKENIZER=exact needs an extra: pip install aipool[exact]" in result.output
+    assert not data_dir.exists()

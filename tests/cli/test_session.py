@@ -93,3 +93,28 @@ def test_a_running_server_of_an_older_program_is_not_migrated_under_its_feet(
 
     with pytest.raises(MigrationRefused, match="restart it"), open_session(tmp_path):
         pass
+
+
+def test_workers_are_asked_for_money_only_where_a_server_runs_and_something_is_wanted(
+    opened: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def collect(path: Path, budgets: object) -> bool:
+        asked.append((path, budgets))
+        return True
+
+    monkeypatch.setattr(session, "collect", collect)
+    assert opened.collect([("wallet:1", 0)]) is None
+    monkeypatch.setattr(session, "owner_of", lambda _data_dir: OWNER)
+    assert opened.collect([]) is None
+    assert asked == []
+
+    assert opened.collect([("wallet:1", 0)]) is True
+    assert asked == [(OWNER.run_directory.link_socket, [("wallet:1", 0)])]
+
+
+def test_nobody_to_ask_is_no_answer(opened: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "owner_of", lambda _data_dir: OWNER)
+
+    assert opened.collect([("wallet:1", 0)]) is None

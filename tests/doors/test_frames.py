@@ -15,11 +15,14 @@ from aipool.doors.frames import (
     Acquire,
     Applied,
     Changed,
+    Collect,
+    Collected,
     Counters,
     Fenced,
     FetchToken,
     FromLedger,
     FromWorker,
+    GivenBack,
     Grant,
     Granted,
     Hello,
@@ -27,14 +30,17 @@ from aipool.doors.frames import (
     Ping,
     Pong,
     Publish,
+    Recall,
     Recorded,
     Ship,
     Splitter,
+    Today,
     TokenAnswer,
     Welcome,
     pack,
 )
 from aipool.doors.snapshot import (
+    CallLimits,
     GroupView,
     KeyView,
     ModelView,
@@ -55,11 +61,22 @@ SNAPSHOT = Snapshot(
     (ModelView(1, "m", "chat", 5, 100, 10, PRICE, (RouteView(1, "up", PRICE, (2,)),)),),
 )
 TOKEN = TokenView(
-    1, 2, 3, "t", 0, ("m",), ("10.0.0.0/8",), ((wallet_budget(2), 0), (token_budget(1), 4)), ""
+    1,
+    2,
+    3,
+    "t",
+    0,
+    ("m",),
+    ("10.0.0.0/8",),
+    (wallet_budget(2), token_budget(1)),
+    "",
+    CallLimits(5, 6, 7, 8),
 )
 FROM_WORKER: list[FromWorker] = [
     Hello(2**62, 1, 2, 3),
-    Acquire(1, ((Need("wallet:1", 0, 5, 2**60),), ())),
+    Acquire(1, ((Need("wallet:1", 0, 5, 2**60), Need("requests:token-1/day", 7, 1, 2, 9)), ())),
+    Collect(3, (("wallet:1", 0), ("token:2/day", 20_000))),
+    GivenBack(4, 2**50),
     Ship(0, 9, (b"a", b"")),
     FetchToken(1, b"d" * 32),
     Applied(5),
@@ -68,6 +85,9 @@ FROM_WORKER: list[FromWorker] = [
     Changed(5, True, (b"d",), False),
 ]
 FROM_LEDGER: list[FromLedger] = [
+    Recall(4, (("wallet:1", 0),)),
+    Collected(3, complete=True),
+    Today(20_773),
     Welcome(7),
     Fenced("over"),
     Granted(1, ((Grant(5, 6, True),),)),

@@ -120,6 +120,11 @@ def _whole(behaviour: Behaviour, body: dict[str, Any], number: int, key: str) ->
     head = _head(behaviour, number, behaviour.content_type or "application/json", framing, payload)
     if framing == "chunked":
         payload = _chunk(payload) + b"0\r\n\r\n"
+    if behaviour.pause_after is not None:
+        half = len(payload) // 2
+        yield Send(head + payload[:half])
+        yield Wait(behaviour.pause)
+        head, payload = b"", payload[half:]
     yield Send(head + payload, 1, text, usage)
     yield End(behaviour.keep_alive and framing != "close")
 
@@ -183,6 +188,8 @@ def _stream(behaviour: Behaviour, body: dict[str, Any], number: int) -> Iterator
                 yield Send(wrap(data)[: len(data) // 2])
             yield Cut(behaviour.cut)
             return
+        if index == behaviour.pause_after:
+            yield Wait(behaviour.pause)
         if index and behaviour.interval:
             yield Wait(behaviour.interval)
         if kind.halved:

@@ -70,6 +70,9 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     interval: float = 0.0
     never: bool = False
     stall_after: int | None = None
+    # after so many events (of a whole answer: within it) nothing comes for so many seconds
+    pause_after: int | None = None
+    pause: float = 0.0
     dribble: Dribble | None = None
 
     # the cut: after so many events, or after so many bytes of the answer, head included

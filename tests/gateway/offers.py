@@ -13,7 +13,6 @@ from aipool.doors.snapshot import (
     TokenView,
     VendorView,
 )
-from aipool.gateway.access import AddressList
 from aipool.gateway.catalogue import Catalogue
 from aipool.gateway.tokens import Token
 from aipool.rating.types import TokenPrice
@@ -67,7 +66,7 @@ def view(**other: Any) -> TokenView:
         "expires_at": 0,
         "models": None,
         "ips": (),
-        "budgets": (("wallet:3", 0), ("token:7", 0)),
+        "budgets": ("wallet:3", "token:7"),
         "blocked": "",
         **other,
     }
@@ -75,6 +74,4 @@ def view(**other: Any) -> TokenView:
 
 
 def token(**other: Any) -> Token:
-    held = view(**other)
-    models = None if held.models is None else frozenset(held.models)
-    return Token(held, (), models, AddressList(held.ips))
+    return Token(view(**other))

@@ -21,6 +21,8 @@ from aipool.doors import frames
 from aipool.doors.frames import (
     Acquire,
     Applied,
+    Collect,
+    Collected,
     Counters,
     FetchToken,
     Grant,
@@ -46,6 +48,7 @@ from aipool.doors.snapshot import (
 from aipool.gateway.worker import Worker
 from aipool.installation import RunDirectory, run_directory
 from aipool.kit.digests import digest, load_pepper
+from aipool.ledger.types import Note
 from tests.fakes.vendor import FakeVendor
 from tests.platform import PRICE, Reply, head, parse_reply
 
@@ -99,6 +102,8 @@ class ToyLedger(asyncio.Protocol):
                 self.say(Recorded(self.high_water))
             case FetchToken():
                 self.say(TokenAnswer(message.number, 1, self.tokens.get(message.digest)))
+            case Collect():
+                self.say(Collected(message.number, complete=True))
             case Applied() | Counters():
                 pass
 
@@ -109,9 +114,10 @@ class ToyLedger(asyncio.Protocol):
         for needs in acquire.chains:
             grants = []
             for need in needs:
-                amount = min(max(need.want_nano, SLICE_NANO), self.free_nano)
-                amount = amount if amount >= need.least_nano else 0
-                grants.append(Grant(amount, self.free_nano, low=False))
+                amount = min(max(need.want, SLICE_NANO), self.free_nano)
+                amount = amount if amount >= need.least else 0
+                note = Note.FINE if amount or not need.want else Note.SHORT
+                grants.append(Grant(amount, self.free_nano, low=False, note=note))
                 self.free_nano -= amount
             chains.append(tuple(grants))
         return Granted(acquire.number, tuple(chains))
@@ -206,7 +212,7 @@ async def rig(
         run = run_directory(data_dir, {"XDG_RUNTIME_DIR": folder})
         async with FakeVendor(tls=vendor_tls) as vendor:
             ledger = ToyLedger(_snapshot(vendor))
-            view = TokenView(1, 1, 1, "t", 0, None, (), (("wallet:1", 0),), "")
+            view = TokenView(1, 1, 1, "t", 0, None, (), ("wallet:1",), "")
             ledger.tokens[digest(load_pepper(data_dir), TOKEN.encode())] = view
             link = await loop.create_unix_server(lambda: ledger, str(run.link_socket))
             listener = socket.socket()

@@ -2,79 +2,16 @@
 
 from __future__ import annotations
 
-from aipool.doors.frames import Acquire, Grant, Granted
+from aipool.doors.frames import Grant, Granted
 from aipool.doors.records import Returned
-from aipool.gateway.funds import IDLE_SECONDS, WAIT_SECONDS, Chain, Denied, Funds, Shortage
-
-WALLET = ("wallet:1", 0)
-TOKEN, SIBLING = ("token:1", 0), ("token:2", 0)
-
-
-# --- one by one -----------------------------------------------------------------------------------
-
-
-class Rig:
-    """Funds, with both of its ends in the hands of the test."""
-
-    def __init__(self) -> None:
-        self.sent: list[Acquire] = []
-        self.returned: list[Returned] = []
-        self.said: dict[str, Denied | None] = {}
-        self.funds = Funds(self.sent.append, self._give_back)
-        self.chain = self.funds.chain((WALLET, TOKEN))
-
-    def _give_back(self, returned: Returned) -> int:
-        self.returned.append(returned)
-        return len(self.returned)
-
-    def call(self, name: str, amount_nano: int, chain: Chain | None = None) -> None:
-        """A call that needs this much: held at once, or waiting."""
-        chain = chain or self.chain
-        if self.funds.hold(chain, amount_nano):
-            self.said[name] = None
-        else:
-            self.funds.wait(chain, amount_nano, lambda denied: self.said.update({name: denied}))
-
-    def grant(self, *amounts: int, free: int = 0, low: bool = False) -> None:
-        """Answers what was asked last: this much on each budget of each chain."""
-        given = iter(amounts)
-        chains = tuple(
-            tuple(Grant(next(given), free, low) for _ in chain) for chain in self.sent[-1].chains
-        )
-        self.funds.granted(Granted(self.sent[-1].number, chains))
-
-    def seconds(self, count: int) -> None:
-        for _ in range(count):
-            self.funds.tick()
-
-    @property
-    def asked(self) -> list[list[tuple[str, int, int]]]:
-        """What was asked for last."""
-        return [
-            [(need.budget, need.least_nano, need.want_nano) for need in chain]
-            for chain in self.sent[-1].chains
-        ]
-
-    @property
-    def free(self) -> list[int]:
-        return [lease.free_nano for lease in self.chain]
-
-
-def funded(amount_nano: int = 100, *, low: bool = False) -> Rig:
-    """A rig whose leases carry this much."""
-    rig = Rig()
-    rig.call("first", amount_nano)
-    rig.grant(amount_nano, amount_nano, low=low)
-    assert rig.said.pop("first") is None
-    if not low:
-        rig.funds.settle(rig.chain, amount_nano, 0)
-        assert rig.free == [amount_nano, amount_nano]
-    return rig
+from aipool.gateway.funds import IDLE_SECONDS, WAIT_SECONDS, Denied, Shortage
+from aipool.ledger.types import Note
+from tests.gateway.purse import SIBLING, WALLET, Rig, funded
 
 
 def test_a_hold_takes_from_every_budget_of_the_chain_or_from_none() -> None:
     rig = funded(100)
-    rig.chain[1].free_nano = 50
+    rig.chain[1].free = 50
 
     assert not rig.funds.hold(rig.chain, 51)
     assert rig.free == [100, 50]
@@ -111,12 +48,12 @@ def test_one_budget_is_one_lease_in_all_chains() -> None:
 
     assert sibling[0] is rig.chain[0]
     assert sibling[1] is not rig.chain[1]
-    assert rig.funds.chain((("wallet:1", 1),))[0] is not rig.chain[0], "another window"
+    assert rig.funds.chain((("wallet:1", 1, 0),))[0] is not rig.chain[0], "another window"
 
 
 def test_only_what_is_missing_is_asked_for() -> None:
     rig = funded(100)
-    rig.chain[0].free_nano = 500
+    rig.chain[0].free = 500
 
     rig.call("a", 130)
 
@@ -180,7 +117,7 @@ def test_the_narrowest_budget_is_named() -> None:
     rig = Rig()
     rig.call("a", 10)
 
-    rig.funds.granted(Granted(1, ((Grant(0, 50, False), Grant(0, 3, False)),)))
+    rig.funds.granted(Granted(1, ((Grant(0, 50, False), Grant(0, 3, False, Note.SHORT)),)))
 
     assert rig.said == {"a": Denied(Shortage.FUNDS, "token:1", 3)}
 
@@ -188,7 +125,7 @@ def test_the_narrowest_budget_is_named() -> None:
 def test_a_budget_that_was_not_asked_for_is_not_taken_to_be_empty() -> None:
     rig = funded(100)
     wallet_only = rig.funds.chain((WALLET,))
-    rig.chain[1].free_nano = 0
+    rig.chain[1].free = 0
     rig.call("large", 40)
     rig.call("small", 20)
     assert rig.asked == [[("token:1", 40, 40)]], "the wallet had enough for the first"
@@ -216,7 +153,7 @@ def test_a_refused_call_may_come_again_for_less_at_once() -> None:
 
     def cheaper(denied: Denied | None) -> None:
         assert denied is not None
-        rig.call("cheaper", denied.available_nano)
+        rig.call("cheaper", denied.available)
 
     rig.funds.wait(rig.chain, 10, cheaper)
     rig.grant(0, 0, free=6)
@@ -278,9 +215,19 @@ def test_what_is_on_its_way_back_is_waited_for_before_asking() -> None:
     assert rig.said == {"next": None}
 
 
+def test_who_waits_at_the_same_worker_is_served_from_what_a_call_leaves() -> None:
+    rig = funded(100, low=True)
+    rig.call("next", 60)
+
+    rig.funds.settle(rig.chain, 100, 30)
+
+    assert rig.said == {"next": None}
+    assert [item.amount for item in rig.returned] == [10, 10]
+
+
 def test_a_no_that_overtook_money_on_its_way_back_refuses_nobody() -> None:
     rig = funded(100, low=True)
-    rig.call("next", 70)
+    rig.call("next", 80)
     asked = len(rig.sent)
     rig.funds.settle(rig.chain, 100, 30)
 
@@ -288,14 +235,14 @@ def test_a_no_that_overtook_money_on_its_way_back_refuses_nobody() -> None:
     assert rig.said == {}
     rig.funds.recorded(2)
     assert len(rig.sent) == asked + 1
-    rig.grant(70, 70, low=True)
+    rig.grant(80, 80, low=True)
 
     assert rig.said == {"next": None}
 
 
 def test_an_old_no_repeated_after_the_money_is_back_refuses_nobody() -> None:
     rig = funded(100, low=True)
-    rig.call("next", 70)
+    rig.call("next", 80)
     rig.funds.settle(rig.chain, 100, 30)
     rig.funds.recorded(2)
     rig.funds.reconnected()
@@ -303,7 +250,7 @@ def test_an_old_no_repeated_after_the_money_is_back_refuses_nobody() -> None:
     rig.grant(0, 0, free=0)
 
     assert rig.said == {}
-    rig.grant(70, 70, low=True)
+    rig.grant(80, 80, low=True)
     assert rig.said == {"next": None}
 
 
@@ -326,7 +273,7 @@ def test_in_low_mode_what_nobody_takes_goes_back() -> None:
     rig.grant(10, 10, low=True)
 
     assert rig.free == [0, 0]
-    assert [item.amount_nano for item in rig.returned] == [10, 10]
+    assert [item.amount for item in rig.returned] == [10, 10]
 
 
 # --- the link -------------------------------------------------------------------------------------
@@ -387,7 +334,7 @@ def test_money_that_comes_too_late_is_kept_and_goes_back_when_idle() -> None:
     rig.seconds(IDLE_SECONDS)
 
     assert [(item.budget, item.window) for item in rig.returned] == list(chain)
-    assert {item.amount_nano for item in rig.returned} == {10}
+    assert {item.amount for item in rig.returned} == {10}
 
 
 # --- idle and closing -----------------------------------------------------------------------------
@@ -417,7 +364,7 @@ def test_what_a_long_call_leaves_goes_back_too() -> None:
     rig.funds.settle(rig.chain, 100, 40)
     rig.seconds(1)
 
-    assert [item.amount_nano for item in rig.returned] == [60, 60]
+    assert [item.amount for item in rig.returned] == [60, 60]
 
 
 def test_closing_gives_everything_back_now_and_the_rest_as_it_settles() -> None:
@@ -425,7 +372,7 @@ def test_closing_gives_everything_back_now_and_the_rest_as_it_settles() -> None:
     assert rig.funds.hold(rig.chain, 60)
 
     rig.funds.close()
-    assert [item.amount_nano for item in rig.returned] == [40, 40]
+    assert [item.amount for item in rig.returned] == [40, 40]
     rig.funds.settle(rig.chain, 60, 10)
 
-    assert [item.amount_nano for item in rig.returned] == [40, 40, 50, 50]
+    assert [item.amount for item in rig.returned] == [40, 40, 50, 50]

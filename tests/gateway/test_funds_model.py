@@ -17,9 +17,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from aipool.doors.frames import Acquire, Grant, Granted
+from aipool.doors.frames import Acquire, Collect, Grant, Granted
 from aipool.doors.records import Returned
 from aipool.gateway.funds import IDLE_SECONDS, Chain, Denied, Funds, Lease, Shortage
+from aipool.ledger.types import Note
 
 
 @dataclass
@@ -45,13 +46,17 @@ class Books:
 
     def _lend(self, chain: tuple) -> tuple[Grant, ...]:
         free = [self.accounts[need.budget].unleased_nano for need in chain]
-        if any(there < need.least_nano for there, need in zip(free, chain, strict=True)):
-            return tuple(Grant(0, there, True) for there in free)
+        if any(there < need.least for there, need in zip(free, chain, strict=True)):
+            notes = [there < need.least for there, need in zip(free, chain, strict=True)]
+            return tuple(
+                Grant(0, there, True, Note.SHORT if short else Note.FINE)
+                for there, short in zip(free, notes, strict=True)
+            )
         grants = []
         for there, need in zip(free, chain, strict=True):
-            low = there < 8 * need.least_nano
-            most = min(there, max(need.want_nano, self.slice_nano))
-            amount = need.least_nano if low else max(need.least_nano, most)
+            low = there < 8 * need.least
+            most = min(there, max(need.want, self.slice_nano))
+            amount = need.least if low else max(need.least, most)
             self.accounts[need.budget].unleased_nano -= amount
             self.accounts[need.budget].leased_nano += amount
             grants.append(Grant(amount, there, low))
@@ -61,8 +66,8 @@ class Books:
         """What goes back, or (budget, charge, hold)."""
         if isinstance(entry, Returned):
             account = self.accounts[entry.budget]
-            account.unleased_nano += entry.amount_nano
-            account.leased_nano -= entry.amount_nano
+            account.unleased_nano += entry.amount
+            account.leased_nano -= entry.amount
         else:
             budget, charge_nano, hold_nano = entry
             self.accounts[budget].leased_nano -= min(charge_nano, hold_nano)
@@ -74,7 +79,7 @@ class Waiting:
     """A call in the queue."""
 
     chain: Chain
-    amount_nano: int
+    amount: int
     noes: int = 0
     said: list[Denied | None] = field(default_factory=list)
     left: bool = False
@@ -96,7 +101,7 @@ class Money(RuleBasedStateMachine):
         self.worth = dict(zip(names, balances, strict=True))
         self.funds = Funds(self._send, self._give_back)
         self.chains = [
-            self.funds.chain((name, 0) for name in chain)
+            self.funds.chain((name, 0, 0) for name in chain)
             for chain in (names[:1], names[:2], [names[0], names[2]])
         ]
         self.up = True
@@ -113,28 +118,29 @@ class Money(RuleBasedStateMachine):
 
     # --- the worker ---------------------------------------------------------------------------
 
-    def _send(self, asked: Acquire) -> None:
+    def _send(self, asked: Acquire | Collect) -> None:
+        assert isinstance(asked, Acquire), "nobody else holds anything here"
         if self.up:
             self.to_books.append(asked)
 
     def _give_back(self, returned: Returned) -> int:
-        assert returned.amount_nano > 0
-        self.returned[returned.budget] += returned.amount_nano
+        assert returned.amount > 0
+        self.returned[returned.budget] += returned.amount
         self.journal.append(returned)
         return len(self.journal)
 
     @precondition(lambda self: not self.closed)
-    @rule(which=st.integers(0, 2), amount_nano=st.integers(0, 120))
-    def call(self, which: int, amount_nano: int) -> None:
+    @rule(which=st.integers(0, 2), amount=st.integers(0, 120))
+    def call(self, which: int, amount: int) -> None:
         chain = self.chains[which]
         queued = [w for w in self.waiting if w.chain == chain and not w.left]
-        if self.funds.hold(chain, amount_nano):
+        if self.funds.hold(chain, amount):
             assert not queued, "it overtook a call that waits"
-            self.held.append((chain, amount_nano))
+            self.held.append((chain, amount))
             return
-        waiting = Waiting(chain, amount_nano)
+        waiting = Waiting(chain, amount)
         self.waiting.append(waiting)
-        leave = self.funds.wait(chain, amount_nano, lambda denied: self._said(waiting, denied))
+        leave = self.funds.wait(chain, amount, lambda denied: self._said(waiting, denied))
         waiting.leave = leave  # type: ignore[attr-defined]
 
     def _said(self, waiting: Waiting, denied: Denied | None) -> None:
@@ -146,22 +152,20 @@ class Money(RuleBasedStateMachine):
                 if other is waiting:
                     break
                 assert other.chain != waiting.chain or other.left, "it overtook a call that waits"
-            self.held.append((waiting.chain, waiting.amount_nano))
+            self.held.append((waiting.chain, waiting.amount))
         elif denied.why is Shortage.FUNDS:
-            covered = all(
-                self._within_reach(lease) >= waiting.amount_nano for lease in waiting.chain
-            )
+            covered = all(self._within_reach(lease) >= waiting.amount for lease in waiting.chain)
             assert not covered or waiting.noes >= 3, "refused although the money is there"
         self.waiting.remove(waiting)
 
     def _within_reach(self, lease: Lease) -> int:
         """What the worker could get of this budget if it asked once more."""
         on_its_way = sum(
-            entry.amount_nano
+            entry.amount
             for entry in self.journal[self.recorded :]
             if isinstance(entry, Returned) and entry.budget == lease.budget
         )
-        return lease.free_nano + self.books.accounts[lease.budget].unleased_nano + on_its_way
+        return lease.free + self.books.accounts[lease.budget].unleased_nano + on_its_way
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -229,8 +233,8 @@ class Money(RuleBasedStateMachine):
         if outstanding is not None and outstanding.number == answer.number:
             for (chain, leases), grants in zip(self.funds._asked, answer.chains, strict=True):
                 for lease, grant in zip(leases, grants, strict=True):
-                    self.granted[lease.budget] += grant.amount_nano
-                if not all(grant.amount_nano for grant in grants):
+                    self.granted[lease.budget] += grant.amount
+                if not all(grant.amount for grant in grants):
                     for waiting in self.waiting:
                         waiting.noes += waiting.chain == chain
         self.funds.granted(answer)
@@ -256,9 +260,9 @@ class Money(RuleBasedStateMachine):
         for lease in {lease for chain in self.chains for lease in chain}:
             name = lease.budget
             held = sum(amount for chain, amount in self.held if lease in chain)
-            assert lease.free_nano >= 0
+            assert lease.free >= 0
             assert self.granted[name] == (
-                lease.free_nano + held + self.settled[name] + self.returned[name]
+                lease.free + held + self.settled[name] + self.returned[name]
             )
 
     @invariant()

@@ -10,7 +10,6 @@ import pytest
 from aipool.doors.frames import FetchToken, TokenAnswer
 from aipool.gateway.admission import MISSING_TOKEN, UNKNOWN_TOKEN
 from aipool.gateway.context import Context
-from aipool.gateway.funds import Funds
 from aipool.gateway.identity import find_token
 from aipool.gateway.tokens import Token, Tokens
 from aipool.wire.exchange import Exchange, Peer
@@ -29,7 +28,7 @@ def context() -> Context:
         asked.append(question)
         return True
 
-    tokens = Tokens(b"p" * 32, Funds(lambda _: None, lambda _: 0), ask)
+    tokens = Tokens(b"p" * 32, ask)
     for number, secret in enumerate((ONE, OTHER), 1):
         tokens.fetch(tokens.digest(secret), None, lambda *_: None)
         tokens.answered(TokenAnswer(asked[-1].number, 1, view(id=number)))

@@ -16,6 +16,7 @@ from aipool.doors import frames
 from aipool.doors.frames import (
     Acquire,
     Applied,
+    Collected,
     Fenced,
     FetchToken,
     FromLedger,
@@ -23,12 +24,14 @@ from aipool.doors.frames import (
     Grant,
     Granted,
     Hello,
+    Permits,
     Ping,
     Pong,
     Publish,
     Recorded,
     Ship,
     TokenAnswer,
+    Uncounted,
     Welcome,
 )
 from aipool.gateway.funds import Funds
@@ -195,6 +198,23 @@ class ToyWorker:
     def recorded(self, high_water: int) -> None:
         self.told.append(high_water)
 
+    def recall(self, budgets: tuple[tuple[str, int], ...]) -> int:
+        self.told.append(budgets)
+        return self.funds.recall(budgets)
+
+    def collected(self, answer: Collected) -> None:
+        self.told.append(answer)
+
+    def permitted(self, answer: Permits) -> None:
+        self.told.append(answer)
+
+    def recall_permits(self, rates: tuple[str, ...]) -> tuple[Uncounted, ...]:
+        self.told.append(rates)
+        return ()
+
+    def today(self, day: int) -> None:
+        self.told.append(day)
+
     def fenced(self, reason: str) -> None:
         self.told.append(reason)
 
@@ -266,7 +286,7 @@ def test_what_was_shipped_and_asked_is_repeated_on_the_next_connection() -> None
             rig.link.shipping.add(end, b"%d" % end)
         rig.link.shipping.push()
         said: list[object] = []
-        chain = rig.worker.funds.chain((("wallet:1", 0),))
+        chain = rig.worker.funds.chain((("wallet:1", 0, 0),))
         rig.worker.funds.wait(chain, 5, said.append)
         await until(lambda: rig.ledger.of(Ship) and rig.ledger.of(Acquire))
 

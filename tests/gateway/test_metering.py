@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aipool.dialects.chat import ChatChunk, chunk_usage, decode_chunk
-from aipool.dialects.estimate import estimate_request, estimate_text
+from aipool.dialects.estimate import TokenCounter, estimate_request, estimate_text
 from aipool.doors.outcome import UsageSource
 from aipool.gateway.body import LARGE_BYTES
 from aipool.gateway.metering import (
@@ -55,7 +55,7 @@ class Metered(StreamMeter):
 
 
 def meter(now: float = 0.0) -> Metered:
-    return Metered(lambda: INPUT, now)
+    return Metered(lambda: INPUT, now, TokenCounter())
 
 
 # --- streams --------------------------------------------------------------------------------------

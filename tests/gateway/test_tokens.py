@@ -7,9 +7,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aipool.doors.frames import FetchToken, TokenAnswer
-from aipool.doors.snapshot import TokenView
+from aipool.doors.snapshot import Snapshot, TokenView
 from aipool.gateway import tokens as module
+from aipool.gateway.catalogue import Catalogue
 from aipool.gateway.funds import Funds
+from aipool.gateway.limits import Rates
 from aipool.gateway.tokens import (
     FETCH_SECONDS,
     MISSES_PER_SECOND,
@@ -22,6 +24,7 @@ from aipool.gateway.tokens import (
 from aipool.kit.digests import digest, generate
 from tests.gateway.offers import view
 
+DAY = 20_000
 DIGEST, OTHER = b"d" * 32, b"e" * 32
 
 
@@ -32,8 +35,7 @@ class Rig:
         self.asked: list[FetchToken] = []
         self.up = True
         self.said: list[tuple[Token | None, bool]] = []
-        self.funds = Funds(lambda _: None, lambda _: 0)
-        self.tokens = Tokens(b"pepper", self.funds, self._ask)
+        self.tokens = Tokens(b"pepper", self._ask)
 
     def _ask(self, question: FetchToken) -> bool:
         if self.up:
@@ -81,19 +83,17 @@ def test_a_token_is_asked_for_once_and_kept() -> None:
     assert kept is not None
     assert kept.models == frozenset({"m"})
     assert "10.1.2.3" in kept.addresses
-    assert [lease.budget for lease in kept.chain] == ["wallet:3", "token:7"]
 
 
 def test_tokens_of_one_user_share_the_lease_of_the_wallet() -> None:
-    rig = Rig()
-    rig.fetch()
-    rig.answer(view())
-    rig.fetch(OTHER)
-    rig.answer(view(id=8, budgets=(("wallet:3", 0), ("token:8", 0))))
+    first, second = Token(view()), Token(view(id=8, budgets=("wallet:3", "token:8")))
+    funds, catalogue = Funds(lambda _: None, lambda _: 0), Catalogue(Snapshot(1, (), (), ()), str)
+    rates = Rates(lambda _: True, lambda _: None)
 
-    first, second = rig.tokens.get(DIGEST), rig.tokens.get(OTHER)
+    first.renew(funds, rates, catalogue, DAY)
+    second.renew(funds, rates, catalogue, DAY)
 
-    assert first is not None and second is not None
+    assert [lease.budget for lease in first.chain] == ["wallet:3", "token:7"]
     assert first.chain[0] is second.chain[0]
     assert first.chain[1] is not second.chain[1]
 

@@ -19,7 +19,7 @@ import uvloop
 from aipool.dialects.chat import decode_chunk
 from aipool.dialects.estimate import estimate_text
 from aipool.doors.frames import Acquire, Applied, FetchToken, Hello, Publish, Ship
-from aipool.gateway import funds, journal, tokens
+from aipool.gateway import disk, funds, journal, tokens
 from aipool.gateway import relay as relay_module
 from aipool.gateway import stream as stream_module
 from aipool.gateway import worker as worker_module
@@ -131,12 +131,12 @@ def test_a_changed_token_is_looked_up_again_by_the_next_call() -> None:
     play(scene)
 
 
-class FailingDisk(journal.RealDisk):
+class FailingDisk(disk.RealDisk):
     """Fails while it is told to."""
 
     error = 0
 
-    def write(self, fd: int, data: bytes) -> int:  # type: ignore[override]
+    def write(self, fd: int, data: Any) -> int:
         if FailingDisk.error:
             raise OSError(FailingDisk.error, os.strerror(FailingDisk.error))
         return os.write(fd, data)

@@ -11,14 +11,20 @@ import pytest
 import sqlalchemy as sa
 
 from aipool.kit import db
-from aipool.kit.db import Database, DatabaseBusy, DatabaseUnusable, open_database
+from aipool.kit.db import (
+    DatabaseBusy,
+    DatabaseUnusable,
+    SqliteDatabase,
+    open_database,
+    open_sqlite,
+)
 
 things = sa.Table("things", sa.MetaData(), sa.Column("id", db.Int64, primary_key=True))
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = open_database(f"sqlite:///{tmp_path / 'a.db'}", busy_timeout_ms=50)
+def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
+    opened = open_sqlite(tmp_path / "a.db", busy_timeout_ms=50)
     with opened.write() as tx:
         db.revision_table.create(tx.connection)
         things.create(tx.connection)
@@ -26,7 +32,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened.close()
 
 
-def pragma(database: Database, name: str) -> object:
+def pragma(database: SqliteDatabase, name: str) -> object:
     with database.write() as tx:
         return tx.connection.exec_driver_sql(f"PRAGMA {name}").scalar()
 
@@ -42,11 +48,11 @@ def pragma(database: Database, name: str) -> object:
         ("busy_timeout", 50),
     ],
 )
-def test_every_connection_is_set_up(database: Database, name: str, value: object) -> None:
+def test_every_connection_is_set_up(database: SqliteDatabase, name: str, value: object) -> None:
     assert pragma(database, name) == value
 
 
-def test_the_file_and_its_log_are_private(database: Database) -> None:
+def test_the_file_and_its_log_are_private(database: SqliteDatabase) -> None:
     for path in (database.path, database.path.with_name("a.db-wal")):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -60,7 +66,7 @@ def test_a_file_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_an_exception_undoes_everything(database: Database) -> None:
+def test_an_exception_undoes_everything(database: SqliteDatabase) -> None:
     with pytest.raises(KeyError), database.write() as tx:
         tx.connection.execute(things.insert())
         tx.changes.note_catalogue()
@@ -71,7 +77,7 @@ def test_an_exception_undoes_everything(database: Database) -> None:
         assert db.current_revision(connection) == 0
 
 
-def test_a_noted_change_bumps_the_revision_with_its_commit(database: Database) -> None:
+def test_a_noted_change_bumps_the_revision_with_its_commit(database: SqliteDatabase) -> None:
     with database.write() as tx:
         tx.changes.note_tokens([b"digest"])
     assert tx.revision == 1
@@ -83,7 +89,7 @@ def test_a_noted_change_bumps_the_revision_with_its_commit(database: Database) -
         assert db.current_revision(connection) == 2
 
 
-def test_a_transaction_that_noted_nothing_leaves_the_revision(database: Database) -> None:
+def test_a_transaction_that_noted_nothing_leaves_the_revision(database: SqliteDatabase) -> None:
     with database.write() as tx:
         tx.connection.execute(things.insert())
 
@@ -92,12 +98,14 @@ def test_a_transaction_that_noted_nothing_leaves_the_revision(database: Database
         assert db.current_revision(connection) == 0
 
 
-def test_a_second_writer_is_refused_when_the_lock_is_not_to_be_had(database: Database) -> None:
+def test_a_second_writer_is_refused_when_the_lock_is_not_to_be_had(
+    database: SqliteDatabase,
+) -> None:
     with database.write(), pytest.raises(DatabaseBusy), database.write():
         pass
 
 
-def test_a_reader_never_waits_for_a_writer_and_sees_one_moment(database: Database) -> None:
+def test_a_reader_never_waits_for_a_writer_and_sees_one_moment(database: SqliteDatabase) -> None:
     with database.read() as connection:
         assert connection.execute(sa.select(things)).all() == []
         with database.write() as tx:
@@ -113,12 +121,12 @@ def test_a_reader_never_waits_for_a_writer_and_sees_one_moment(database: Databas
         assert len(connection.execute(sa.select(things)).all()) == 1
 
 
-def test_a_reader_cannot_write(database: Database) -> None:
+def test_a_reader_cannot_write(database: SqliteDatabase) -> None:
     with database.read() as connection, pytest.raises(sa.exc.OperationalError):
         connection.execute(things.insert())
 
 
-def test_error_messages_do_not_show_values(database: Database) -> None:
+def test_error_messages_do_not_show_values(database: SqliteDatabase) -> None:
     with pytest.raises(sa.exc.IntegrityError) as caught, database.write() as tx:
         tx.connection.execute(things.insert().values(id=424242))
         tx.connection.execute(things.insert().values(id=424242))
@@ -147,7 +155,7 @@ def test_writers_in_threads_lose_no_update(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_checkpoint_moves_the_log_and_can_cut_it(database: Database) -> None:
+def test_a_checkpoint_moves_the_log_and_can_cut_it(database: SqliteDatabase) -> None:
     with database.write() as tx:
         tx.connection.execute(things.insert())
     log = database.path.with_name("a.db-wal")
@@ -174,9 +182,7 @@ def test_an_append_only_table_refuses_change_and_removal(tmp_path: Path) -> None
     database.close()
 
 
-@pytest.mark.parametrize(
-    "url", ["postgresql://localhost/aipool", "sqlite://", "sqlite:///:memory:"]
-)
+@pytest.mark.parametrize("url", ["mysql://localhost/aipool", "sqlite://", "sqlite:///:memory:"])
 def test_a_database_of_another_kind_is_refused_readably(url: str) -> None:
     with pytest.raises(DatabaseUnusable, match="sqlite:////absolute/path"):
         open_database(url)
@@ -184,7 +190,7 @@ def test_a_database_of_another_kind_is_refused_readably(url: str) -> None:
 
 def test_a_password_in_a_refused_url_is_not_shown() -> None:
     with pytest.raises(DatabaseUnusable) as caught:
-        open_database("postgresql://me:hunter2@localhost/aipool")
+        open_database("mysql://me:hunter2@localhost/aipool")
 
     assert "hunter2" not in str(caught.value)
 

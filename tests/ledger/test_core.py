@@ -1,165 +1,41 @@
-"""The pure core beside a model that moves money one nano at a time."""
+"""What the pure core decides, case by case."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import NamedTuple
-
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from aipool.kit.money import AMOUNT_NANO_MAX
-from aipool.ledger.core import decide, slice_of
+from aipool.ledger.core import slice_of
+from aipool.ledger.rules import Period, concurrency_budget, requests_budget, window_of
 from aipool.ledger.types import (
     REVENUE,
     WRITEOFF,
-    Answer,
     BudgetRow,
-    Command,
     GiveBack,
-    Grant,
     Lend,
-    Lent,
+    LendRule,
     Move,
     Moved,
+    Note,
     RefusalReason,
     Refused,
     Release,
-    Rows,
     SetCap,
     Settle,
     Settled,
-    SliceRule,
     TransferKind,
     WalletRow,
-    is_wallet,
-    wallet_account,
 )
-
-RULE = SliceRule(active_workers=2, slice_max_nano=200)
-
-
-class AskFor(NamedTuple):
-    budget: str
-    window: int
-    least_nano: int
-    want_nano: int
-
-
-class Ended(NamedTuple):
-    rid: str
-    at_ms: int
-    user_id: int
-    token_id: int
-    hold_nano: int
-    charge_nano: int
-    budgets: tuple[tuple[str, int], ...]
-
-
-@dataclass
-class Ledger:
-    """Books in memory: loads rows and writes effects, as the store does."""
-
-    wallets: dict[str, WalletRow] = field(default_factory=dict)
-    budgets: dict[tuple[str, int], BudgetRow] = field(default_factory=dict)
-    leases: dict[tuple[int, str, int], int] = field(default_factory=dict)
-    folds: dict[str, int] = field(default_factory=dict)
-    transfers: int = 0
-
-    def do(self, *commands: Command) -> tuple[Answer, ...]:
-        rows = Rows(dict(self.wallets), dict(self.budgets), dict(self.leases))
-        effects = decide(rows, commands)
-        assert rows == Rows(self.wallets, self.budgets, self.leases)
-        for transfer in effects.transfers:
-            assert 1 <= transfer.amount_nano <= AMOUNT_NANO_MAX
-            self._fold(transfer.credit, transfer.amount_nano)
-            self._fold(transfer.debit, -transfer.amount_nano)
-            sides = [side for side in (transfer.debit, transfer.credit) if is_wallet(side)]
-            after = self.folds[sides[0]] if sides else None
-            assert transfer.wallet_balance_after == after
-        self.transfers += len(effects.transfers)
-        for change in effects.wallets:
-            old = self.wallets[change.account]
-            self.wallets[change.account] = WalletRow(
-                old.account,
-                old.balance_nano + change.balance_nano,
-                old.leased_nano + change.leased_nano,
-                old.floor_nano,
-            )
-        for budget in effects.budgets:
-            over = (
-                budget.cap_nano is not None
-                and budget.used_nano + budget.leased_nano > budget.cap_nano
-            )
-            assert budget.frozen == over
-            self.budgets[budget.budget, budget.window] = BudgetRow(*budget[:5])
-        for lease in effects.leases:
-            self.leases[lease.epoch, lease.budget, lease.window] = lease.remaining_nano
-        self.check()
-        return effects.answers
-
-    def _fold(self, account: str, amount: int) -> None:
-        self.folds[account] = self.folds.get(account, 0) + amount
-
-    def check(self) -> None:
-        assert sum(self.folds.values()) == 0
-        for name, wallet in self.wallets.items():
-            assert wallet.balance_nano == self.folds.get(name, 0)
-            assert wallet.balance_nano - wallet.leased_nano >= wallet.floor_nano
-            assert wallet.leased_nano == self._lent(name)
-        for (name, _), budget in self.budgets.items():
-            assert budget.used_nano >= 0
-            assert budget.leased_nano == self._lent(name)
-        assert all(remaining >= 0 for remaining in self.leases.values())
-
-    def _lent(self, name: str) -> int:
-        return sum(left for (_, budget, _), left in self.leases.items() if budget == name)
-
-
-def books(**balances: int) -> Ledger:
-    """Wallets by user (`u1=100`) and limits by token (`t1=50`; -1 = counted only)."""
-    ledger = Ledger()
-    for name, amount in balances.items():
-        if name.startswith("u"):
-            account = f"wallet:{name[1:]}"
-            ledger.wallets[account] = WalletRow(account, 0, 0, 0)
-            if amount:
-                ledger.do(credit(int(name[1:]), amount))
-        else:
-            ledger.do(SetCap(f"token:{name[1:]}", 0, None if amount < 0 else amount))
-    return ledger
-
-
-def credit(user: int, amount: int) -> Move:
-    account = wallet_account(user)
-    return Move(1, "cash:test", account, amount, TransferKind.CREDIT, "", f"c{user}", "test")
-
-
-def debit(user: int, amount: int) -> Move:
-    account = wallet_account(user)
-    return Move(1, account, "adjust:test", amount, TransferKind.ADJUST, "", "d", "test")
-
-
-def lend(epoch: int, *needs: AskFor, rule: SliceRule = RULE) -> Lend:
-    return Lend(epoch, (needs,), rule)
-
-
-def lent(*chains: tuple[tuple[int, int, bool], ...]) -> Lent:
-    """An answer, each grant as (amount, free before, low)."""
-    return Lent(tuple(tuple(Grant(*grant) for grant in chain) for chain in chains))
-
-
-def exactly(user: int, amount: int) -> AskFor:
-    return AskFor(f"wallet:{user}", 0, amount, amount)
-
-
-def call(charge: int, *, hold: int, user: int = 1, token: int = 0, limited: bool = False) -> Ended:
-    budgets: tuple[tuple[str, int], ...] = ((f"wallet:{user}", 0),)
-    if limited:
-        budgets += ((f"token:{token}", 0),)
-    return Ended(f"req_{charge}_{hold}", 1, user, token, hold, charge, budgets)
-
+from tests.ledger.model import (
+    DAY,
+    RULE,
+    AskFor,
+    Ended,
+    books,
+    call,
+    debit,
+    exactly,
+    lend,
+    lent,
+)
 
 # --- lending ----------------------------------------------------------------------------------
 
@@ -167,7 +43,7 @@ def call(charge: int, *, hold: int, user: int = 1, token: int = 0, limited: bool
 def test_a_rich_budget_lends_more_than_was_asked_for() -> None:
     ledger = books(u1=6000)
 
-    (answer,) = ledger.do(lend(1, exactly(1, 10), rule=SliceRule(2, 2000)))
+    (answer,) = ledger.do(lend(1, exactly(1, 10), rule=LendRule(2, 2000, DAY)))
 
     assert answer == lent(((1000, 6000, False),))
 
@@ -175,9 +51,9 @@ def test_a_rich_budget_lends_more_than_was_asked_for() -> None:
 def test_a_slice_is_bounded_but_never_below_the_need() -> None:
     need = AskFor("wallet:1", 0, 300, 300)
 
-    assert slice_of(10_000_000, need, SliceRule(2, 200)).amount_nano == 300
-    assert slice_of(10_000_000, AskFor("wallet:1", 0, 1, 1), SliceRule(2, 200)).amount_nano == 200
-    assert slice_of(2400, need, SliceRule(100, 2000)).amount_nano == 300
+    assert slice_of(10_000_000, need, LendRule(2, 200, 0)).amount == 300
+    assert slice_of(10_000_000, AskFor("wallet:1", 0, 1, 1), LendRule(2, 200, 0)).amount == 200
+    assert slice_of(2400, need, LendRule(100, 2000, 0)).amount == 300
 
 
 def test_a_poor_budget_lends_exactly_what_is_needed() -> None:
@@ -196,7 +72,7 @@ def test_less_than_wanted_is_lent_down_to_the_least() -> None:
     )
 
     assert first == lent(((7, 7, True),))
-    assert second == lent(((0, 0, True),))
+    assert second == lent(((0, 0, True, Note.ELSEWHERE),))
 
 
 def test_a_wallet_worth_one_hold_is_lent_once() -> None:
@@ -204,7 +80,7 @@ def test_a_wallet_worth_one_hold_is_lent_once() -> None:
 
     answers = ledger.do(*(lend(epoch, exactly(1, 10)) for epoch in (1, 2, 3)))
 
-    assert [answer.chains[0][0].amount_nano for answer in answers] == [10, 0, 0]  # type: ignore[union-attr]
+    assert [answer.chains[0][0].amount for answer in answers] == [10, 0, 0]  # type: ignore[union-attr]
 
 
 def test_a_chain_is_granted_on_all_its_budgets_or_on_none() -> None:
@@ -212,7 +88,7 @@ def test_a_chain_is_granted_on_all_its_budgets_or_on_none() -> None:
 
     (answer,) = ledger.do(lend(1, exactly(1, 10), AskFor("token:1", 0, 10, 10)))
 
-    assert answer == lent(((0, 100, False), (0, 5, True)))
+    assert answer == lent(((0, 100, False), (0, 5, True, Note.SHORT)))
     assert ledger.leases == {}
 
 
@@ -222,7 +98,7 @@ def test_chains_of_one_frame_share_what_is_free() -> None:
 
     (answer,) = ledger.do(Lend(1, ((need,), (need,)), RULE))
 
-    assert answer == lent(((10, 15, True),), ((0, 5, True),))
+    assert answer == lent(((10, 15, True),), ((0, 5, True, Note.SHORT),))
 
 
 def test_a_frozen_limit_lends_nothing_and_never_goes_negative() -> None:
@@ -234,9 +110,9 @@ def test_a_frozen_limit_lends_nothing_and_never_goes_negative() -> None:
     (refused,) = ledger.do(lend(1, AskFor("token:1", 0, 1, 1)))
     (settled,) = ledger.do(Settle(1, call(20, hold=20, token=1, limited=True)))
 
-    assert refused == lent(((0, 0, True),))
+    assert refused == lent(((0, 0, True, Note.SHORT),))
     assert settled == Settled(20, 0)
-    assert ledger.budgets["token:1", 0].used_nano == 20
+    assert ledger.budgets["token:1", 0].used == 20
 
 
 def test_nonsense_is_refused_and_moves_nothing() -> None:
@@ -252,11 +128,94 @@ def test_nonsense_is_refused_and_moves_nothing() -> None:
 
     answers = ledger.do(*(lend(1, need) for need in nonsense))
 
-    assert {answer.chains[0][0].amount_nano for answer in answers} == {0}  # type: ignore[union-attr]
+    assert {answer.chains[0][0].amount for answer in answers} == {0}  # type: ignore[union-attr]
     assert ledger.leases == {}
 
 
+def test_only_leases_of_others_are_called_elsewhere() -> None:
+    ledger = books(u1=10)
+    ledger.do(lend(1, exactly(1, 10)))
+
+    own, others = ledger.do(lend(1, exactly(1, 1)), lend(2, exactly(1, 1)))
+
+    assert own == lent(((0, 0, True, Note.SHORT),))
+    assert others == lent(((0, 0, True, Note.ELSEWHERE),))
+
+
+def test_only_the_window_of_today_and_the_last_one_lend() -> None:
+    ledger = books(u1=100)
+    ledger.do(SetCap("token:1/day", DAY, 50), SetCap("token:1/day", DAY - 2, 50))
+
+    (yesterday,) = ledger.do(lend(1, exactly(1, 5), AskFor("token:1/day", DAY - 2, 5, 5)))
+    (tomorrow,) = ledger.do(lend(1, AskFor("token:1/day", DAY + 1, 5, 5)))
+    (today,) = ledger.do(lend(1, exactly(1, 5), AskFor("token:1/day", DAY, 5, 5)))
+
+    assert [grant.note for grant in yesterday.chains[0]] == [Note.FINE, Note.OTHER_WINDOW]  # type: ignore[union-attr]
+    assert tomorrow == lent(((0, 0, True, Note.OTHER_WINDOW),))
+    assert all(grant.amount for grant in today.chains[0])  # type: ignore[union-attr]
+    assert (1, "token:1/day", DAY - 2) not in ledger.leases
+
+
+def test_an_answer_begun_before_midnight_may_grow_in_its_own_window() -> None:
+    ledger = books(u1=100)
+    ledger.do(SetCap("token:1/day", DAY - 1, 50))
+
+    (answer,) = ledger.do(lend(1, exactly(1, 5), AskFor("token:1/day", DAY - 1, 5, 5)))
+
+    assert all(grant.amount for grant in answer.chains[0])  # type: ignore[union-attr]
+
+
+def test_each_period_has_its_own_number_of_the_window() -> None:
+    ledger = books(u1=100)
+    for period in Period:
+        ledger.do(SetCap(f"token:1/{period}", window_of(period, DAY), 50))
+
+    needs = [AskFor(f"token:1/{period}", window_of(period, DAY), 5, 5) for period in Period]
+    (answer,) = ledger.do(lend(1, *needs))
+
+    assert all(grant.amount for grant in answer.chains[0])  # type: ignore[union-attr]
+
+
+def test_a_limit_of_calls_is_what_the_need_says_and_is_counted_in_the_books() -> None:
+    ledger = books(u1=100)
+    calls = concurrency_budget("token-1")
+
+    first, second = ledger.do(
+        lend(1, AskFor(calls, 0, 1, 2, cap=2)), lend(2, AskFor(calls, 0, 1, 1, cap=2))
+    )
+    (raised,) = ledger.do(lend(2, AskFor(calls, 0, 1, 1, cap=3)))
+
+    assert first == lent(((2, 2, True),))
+    assert second == lent(((0, 0, True, Note.ELSEWHERE),))
+    assert raised == lent(((1, 1, True),))
+
+
 # --- calls ------------------------------------------------------------------------------------
+
+
+def test_a_free_call_counts_as_a_request_and_frees_its_place() -> None:
+    ledger = books(u1=100)
+    today, places = (requests_budget("token-1"), DAY), (concurrency_budget("token-1"), 0)
+    ledger.do(lend(1, AskFor(*today, 1, 1, cap=5), AskFor(*places, 1, 1, cap=5)))
+
+    chain = (("wallet:1", 0), today, places)
+    answers = ledger.do(Settle(1, Ended("r", 1, 1, 1, 0, 0, chain)), Release(1))
+
+    assert answers[0] == Settled(0, 0)
+    assert ledger.budgets[today] == BudgetRow(*today, 5, 1, 0)
+    assert ledger.budgets[places] == BudgetRow(*places, 5, 0, 0)
+
+
+def test_requests_are_never_counted_above_their_limit() -> None:
+    ledger = books(u1=100)
+    today = (requests_budget("token-1"), DAY)
+    ledger.do(lend(1, AskFor(*today, 1, 1, cap=1)))
+
+    chain = (("wallet:1", 0), today)
+    ledger.do(*(Settle(1, Ended(f"r{n}", 1, 1, 1, 9, 3, chain)) for n in range(3)))
+
+    assert ledger.budgets[today] == BudgetRow(*today, 1, 1, 0)
+    assert ledger.wallets["wallet:1"].balance_nano == 91
 
 
 def test_a_charge_within_the_hold_leaves_the_rest_with_the_worker() -> None:
@@ -310,7 +269,7 @@ def test_what_a_limit_cannot_take_is_written_off_for_the_wallet_too() -> None:
     (answer,) = ledger.do(Settle(1, call(80, hold=40, token=1, limited=True)))
 
     assert answer == Settled(50, 30)
-    assert ledger.budgets["token:1", 0].used_nano == 50
+    assert ledger.budgets["token:1", 0].used == 50
     assert ledger.wallets["wallet:1"].balance_nano == 950
 
 
@@ -439,140 +398,3 @@ def test_money_moves_between_one_wallet_and_one_system_account() -> None:
 
     assert all(isinstance(answer, Refused) for answer in answers)
     assert ledger.transfers == 2
-
-
-# --- everything together ----------------------------------------------------------------------
-
-
-def _settle_nano_by_nano(ledger: Ledger, epoch: int, ended: Ended) -> Settled:
-    """What `Settle` must answer, found by paying one nano after another."""
-    account = wallet_account(ended.user_id)
-    chain = list(dict.fromkeys([*ended.budgets, (account, 0)]))
-    wallet = ledger.wallets.get(account)
-    if wallet is None:
-        return Settled(0, max(ended.charge_nano, 0))
-    left: list[list[int]] = []
-    for name, window in chain:
-        lease = min(ledger.leases.get((epoch, name, window), 0), max(ended.hold_nano, 0))
-        if name == account:
-            free = wallet.balance_nano - wallet.leased_nano - wallet.floor_nano
-        elif (name, window) in ledger.budgets:
-            limit = ledger.budgets[name, window]
-            cap = limit.cap_nano if limit.cap_nano is not None else 10**9
-            free = max(0, cap - limit.used_nano - limit.leased_nano)
-        else:
-            continue
-        left.append([lease, free])
-    paid = 0
-    while paid < ended.charge_nano and all(lease + free > 0 for lease, free in left):
-        for purse in left:
-            purse[0 if purse[0] > 0 else 1] -= 1
-        paid += 1
-    return Settled(paid, max(ended.charge_nano, 0) - paid)
-
-
-def _leased_to(ledger: Ledger, epoch: int, ended: Ended) -> int:
-    return ledger.leases.get((epoch, wallet_account(ended.user_id), 0), 0)
-
-
-_users = st.integers(1, 2)
-_tokens = st.integers(0, 2)
-_epochs = st.integers(1, 2)
-_amounts = st.integers(-1, 60)
-
-
-@st.composite
-def _commands(draw: st.DrawFn) -> Command:
-    user, token, epoch = draw(_users), draw(_tokens), draw(_epochs)
-    wallet, limit = f"wallet:{user}", f"token:{token}"
-    match draw(st.integers(0, 9)):
-        case 0:
-            return credit(user, draw(st.integers(1, 500)))
-        case 1:
-            return debit(user, draw(st.integers(1, 100)))
-        case 2:
-            return SetCap(limit, 0, draw(st.none() | st.integers(0, 200))) if token else Release(0)
-        case 3:
-            return GiveBack(epoch, draw(st.sampled_from([wallet, limit])), 0, draw(_amounts))
-        case 4:
-            return Release(epoch)
-        case 5 | 6:
-            least, want = draw(_amounts), draw(_amounts)
-            names = [wallet, limit] if token and draw(st.booleans()) else [wallet]
-            needs = tuple(AskFor(name, 0, least, want) for name in names)
-            return Lend(epoch, (needs,), RULE)
-        case _:
-            limited = bool(token) and draw(st.booleans())
-            return Settle(
-                epoch,
-                call(draw(_amounts), hold=draw(_amounts), user=user, token=token, limited=limited),
-            )
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.lists(_commands(), max_size=40))
-def test_whatever_happens_the_books_agree_with_the_nano_by_nano_model(
-    commands: list[Command],
-) -> None:
-    ledger = books(u1=300, u2=40)
-    for command in commands:
-        free = {
-            name: wallet.balance_nano - wallet.leased_nano
-            for name, wallet in ledger.wallets.items()
-        }
-        if isinstance(command, Settle):
-            assert isinstance(command.call, Ended)
-            wanted = _settle_nano_by_nano(ledger, command.epoch, command.call)
-            within = min(max(command.call.hold_nano, 0), wanted.charged_nano)
-            leased = _leased_to(ledger, command.epoch, command.call)
-
-        (answer,) = ledger.do(command)
-
-        if isinstance(command, Settle):
-            assert isinstance(command.call, Ended)
-            assert answer == wanted
-            left = _leased_to(ledger, command.epoch, command.call)
-            assert leased - left == min(leased, within)
-        if isinstance(command, Lend) and isinstance(answer, Lent):
-            _check_grant(command, answer, free)
-
-
-def _check_grant(command: Lend, answer: Lent, free: dict[str, int]) -> None:
-    needs, grants = command.chains[0], answer.chains[0]
-    granted = [grant.amount_nano > 0 for grant in grants]
-    assert all(granted) or not any(granted) or any(need.want_nano == 0 for need in needs)
-    for need, grant in zip(needs, grants, strict=True):
-        if is_wallet(need.budget):
-            assert grant.free_nano == free[need.budget]
-        assert grant.amount_nano <= grant.free_nano
-        if grant.amount_nano and grant.low:
-            assert need.least_nano <= grant.amount_nano <= need.want_nano
-        elif grant.amount_nano:
-            assert grant.free_nano >= 8 * need.want_nano
-            assert need.want_nano <= grant.amount_nano
-            assert grant.amount_nano <= max(need.want_nano, RULE.slice_max_nano)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(_commands(), max_size=25), st.integers(1, 25))
-def test_a_batch_does_what_its_commands_do_one_by_one(commands: list[Command], cut: int) -> None:
-    one_by_one, together = books(u1=300, u2=40), books(u1=300, u2=40)
-
-    answers: list[Answer] = []
-    for command in commands:
-        answers += one_by_one.do(command)
-    batched: list[Answer] = []
-    for part in _cut(commands, cut):
-        batched += together.do(*part)
-
-    assert batched == answers
-    assert together.wallets == one_by_one.wallets
-    assert together.folds == one_by_one.folds
-    assert {k: v for k, v in together.leases.items() if v} == {
-        k: v for k, v in one_by_one.leases.items() if v
-    }
-    assert together.budgets == one_by_one.budgets
-
-
-def _cut(commands: list[Command], size: int) -> Iterable[list[Command]]:
-    return (commands[start : start + size] for start in range(0, len(commands), size))

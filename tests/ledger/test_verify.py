@@ -16,7 +16,7 @@ from tests.books.rig import Installation, hold, outcome
 
 USER, TOKEN = 1, 5
 
-_NO_TRIGGER = "DROP TRIGGER transfers_no_UPDATE"
+_NO_TRIGGER = "DROP TRIGGER transfers_no_update {of_transfers}"
 _FORGED = (
     "INSERT INTO transfers (at_ms, debit, credit, amount_nano, kind, ref, idem_key,"
     " wallet_balance_after, actor) VALUES "
@@ -50,10 +50,10 @@ TAMPERING = {
         {"L-07"},
     ),
     "a limit counts too little": (
-        "UPDATE budgets SET used_nano = used_nano - 1",
+        "UPDATE budgets SET used = used - 1",
         {"R-02"},
     ),
-    "a limit is frozen for no reason": ("UPDATE budgets SET frozen = 1", {"L-10"}),
+    "a limit is frozen for no reason": ("UPDATE budgets SET frozen = true", {"L-10"}),
     "transfers can be changed": (_NO_TRIGGER, {"T-01"}),
     "a transfer to nowhere": (
         f"{_FORGED} (1, 'cash:x', 'nowhere', 5, 'credit', '', 'k', NULL, '')",
@@ -88,6 +88,11 @@ TAMPERING = {
     ),
     "an hour that counts too much": ("UPDATE usage_hours SET calls = calls + 1", {"R-01"}),
     "an hour that is gone": ("DELETE FROM usage_hours", {"R-01", "R-02"}),
+    "a window that counts more than the token": (
+        "INSERT INTO budgets (budget, window_no, cap, used) VALUES"
+        f" ('token:{TOKEN}/day', 20000, 100, 51)",
+        {"L-10"},
+    ),
     "a checkpoint that is wrong": (
         "INSERT INTO account_checkpoints VALUES ('revenue:usage', 3, 17)",
         {"L-01"},
@@ -114,14 +119,15 @@ def with_some_history(books: Installation) -> str:
             ],
             at_ms=1,
             slice_max_nano=200,
+            day=0,
         )
     with books.database.read() as connection:
         return str(connection.exec_driver_sql("SELECT month FROM call_months").scalar())
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[Installation]:
-    installation = Installation(tmp_path / "data")
+def books(tmp_path: Path, kind: str) -> Iterator[Installation]:
+    installation = Installation(tmp_path / "data", kind)
     yield installation
     installation.close()
 
@@ -141,8 +147,9 @@ def test_an_untouched_history_has_no_differences(books: Installation) -> None:
 def test_the_verifier_notices_that(books: Installation, what: str) -> None:
     script, checks = TAMPERING[what]
     month = with_some_history(books)
+    of_transfers = "ON transfers" if books.url else ""
     with books.database.write() as tx:
-        for statement in script.format(month=month).split(";"):
+        for statement in script.format(month=month, of_transfers=of_transfers).split(";"):
             tx.connection.exec_driver_sql(statement)
 
     report = verify(books.database)

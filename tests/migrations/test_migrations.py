@@ -5,41 +5,125 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import Connection
 
 from aipool import migrate
 from aipool.kit.db import Database, open_database
 from aipool.migrations.schema import metadata
+from tests import postgres
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = open_database(f"sqlite:///{tmp_path / 'a.db'}")
+def url(tmp_path: Path, kind: str) -> Iterator[str]:
+    """A database without tables."""
+    if kind == "sqlite":
+        yield f"sqlite:///{tmp_path / 'a.db'}"
+        return
+    with postgres.empty() as on_the_server:
+        yield on_the_server
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    opened = open_database(url)
     yield opened
     opened.close()
 
 
 def schema(database: Database) -> dict[str, str]:
-    """Every table, index and trigger as SQL, blanks evened out."""
+    """Every table, index and trigger as SQL, blanks evened out. Columns and constraints of a
+    table in no order: one that was added later stands last."""
     with database.read() as connection:
+        if connection.dialect.name == "postgresql":
+            return _schema_on_a_server(connection)
         rows = connection.exec_driver_sql(
             "SELECT name, sql FROM sqlite_master "
             "WHERE sql IS NOT NULL AND name NOT LIKE 'alembic%' AND name NOT LIKE 'sqlite%'"
         ).all()
-    return {name: " ".join(sql.split()) for name, sql in rows}
+    return {name: _in_order(sql) for name, sql in rows}
 
 
-def test_the_migrated_schema_is_that_of_the_tables(database: Database, tmp_path: Path) -> None:
+_PARTS = {
+    "column": "SELECT attrelid::regclass || '.' || attname, format_type(atttypid, atttypmod)"
+    " || ' ' || attnotnull || ' ' || coalesce(collname, '-')"
+    " || ' ' || coalesce(pg_get_expr(adbin, adrelid), '-') FROM pg_attribute"
+    " JOIN pg_class ON pg_class.oid = attrelid"
+    " LEFT JOIN pg_collation ON pg_collation.oid = attcollation"
+    " LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum"
+    " WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0",
+    "constraint": "SELECT conrelid::regclass || '.' || conname, pg_get_constraintdef(oid)"
+    # What is never NULL is seen at the column; its constraint keeps the name of a renamed one.
+    " FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'",
+    "index": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    "trigger": "SELECT tgrelid::regclass || '.' || tgname, pg_get_triggerdef(oid)"
+    " FROM pg_trigger WHERE NOT tgisinternal",
+}
+
+
+def _schema_on_a_server(connection: Connection) -> dict[str, str]:
+    """The same as PostgreSQL tells it."""
+    return {
+        f"{part} {name}" if part != "trigger" else name.partition(".")[2]: text
+        for part, query in _PARTS.items()
+        for name, text in connection.exec_driver_sql(query.replace("%", "%%"))
+        if "alembic" not in name
+    }
+
+
+@contextmanager
+def other_place(tmp_path: Path, kind: str) -> Iterator[str]:
+    """Another database without tables."""
+    if kind == "sqlite":
+        yield f"sqlite:///{tmp_path / 'b.db'}"
+        return
+    with postgres.empty() as on_the_server:
+        yield on_the_server
+
+
+def _in_order(sql: str) -> str:
+    """The parts between the outer brackets of CREATE TABLE, sorted."""
+    sql = " ".join(sql.split()).replace("( ", "(").replace(" )", ")").replace('"', "")
+    if not sql.startswith("CREATE TABLE"):
+        return sql
+    head, _, rest = sql.partition("(")
+    body, tail = rest[: rest.rindex(")")], rest[rest.rindex(")") :]
+    parts, depth, part = [], 0, ""
+    for character in body:
+        depth += (character == "(") - (character == ")")
+        if character == "," and not depth:
+            parts.append(part.strip())
+            part = ""
+        else:
+            part += character
+    return head + "(" + ", ".join(sorted([*parts, part.strip()])) + tail
+
+
+def test_the_migrated_schema_is_that_of_the_tables(
+    database: Database, tmp_path: Path, kind: str
+) -> None:
     migrate.migrate(database)
-    made = open_database(f"sqlite:///{tmp_path / 'b.db'}")
-    with made.write() as tx:
-        metadata.create_all(tx.connection)
+    with other_place(tmp_path, kind) as other:
+        made = open_database(other)
+        with made.write() as tx:
+            metadata.create_all(tx.connection)
 
-    assert schema(database) == schema(made)
-    assert any(name.startswith("prices_no_") for name in schema(database))
-    made.close()
+        assert schema(database) == schema(made)
+        assert any(name.startswith("prices_no_") for name in schema(database))
+        made.close()
+
+
+@pytest.mark.parametrize("kind", ["postgres"], indirect=True)
+def test_text_is_in_the_order_of_its_characters_numbers(database: Database) -> None:
+    migrate.migrate(database)
+
+    texts = [found for found in schema(database).values() if found.startswith("text ")]
+
+    assert texts
+    assert all(" C " in found for found in texts)
 
 
 def test_migrating_twice_is_migrating_once(database: Database) -> None:
@@ -82,12 +166,11 @@ def test_a_step_that_fails_leaves_the_database_as_it_was(database: Database) -> 
     assert migrate.pending(database) == migrate.steps()
 
 
-def test_processes_that_start_together_migrate_once(tmp_path: Path) -> None:
+def test_processes_that_start_together_migrate_once(url: str) -> None:
     program = (
         "import sys; from aipool.kit.db import open_database; from aipool.migrate import migrate; "
         "database = open_database(sys.argv[1]); migrate(database); database.close()"
     )
-    url = f"sqlite:///{tmp_path / 'a.db'}"
     started = [subprocess.Popen([sys.executable, "-c", program, url]) for _ in range(3)]
 
     assert [process.wait(60) for process in started] == [0, 0, 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aipool.vendors import VENDORS, VENDORS_BY_TYPE
-from aipool.vendors.base import BEARER, Auth, Vendor, auth_headers, chat_url
+from aipool.vendors.base import BEARER, Auth, Vendor, auth_headers, chat_url, vocabulary_of
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,25 @@ def test_every_vendor_is_listed_once() -> None:
 
 def test_only_the_sandbox_answers_on_a_socket() -> None:
     assert [vendor.type for vendor in VENDORS if vendor.socket] == ["sandbox"]
+
+
+@pytest.mark.parametrize(
+    ("model", "vocabulary"),
+    [
+        ("gpt-4o-mini", "o200k_base"),
+        ("gpt-4.1", "o200k_base"),
+        ("gpt-5", "o200k_base"),
+        ("o3-mini", "o200k_base"),
+        ("gpt-4", "cl100k_base"),
+        ("gpt-4-turbo", "cl100k_base"),
+        ("gpt-3.5-turbo", "cl100k_base"),
+    ],
+)
+def test_a_model_cuts_text_by_the_vocabulary_of_its_generation(model: str, vocabulary: str) -> None:
+    assert vocabulary_of(VENDORS_BY_TYPE["openai"], model) == vocabulary
+
+
+def test_nobody_claims_to_know_the_vocabulary_of_other_vendors() -> None:
+    others = [vendor for vendor in VENDORS if vendor.type != "openai"]
+
+    assert {vocabulary_of(vendor, "gpt-4o") for vendor in others} == {""}
