@@ -436,11 +436,15 @@ class Days:
             self.end(running, self._chance.randint(0, self.witness.caps[name] // 2))
 
     def check_windows(self) -> None:
-        """No window is above its limit, and each has used what the witness says."""
+        """It is the right day; no window is above its limit, and each has used what the witness
+        says."""
         self._everything_shipped()
+        day = self.calendar.day.number
+        if day != (self.witness.day - datetime.date(1970, 1, 1)).days:
+            self._say(f"for the limits it is day {day}, not {self.witness.day}")
         with self._books.database.read() as connection:
             for name, token in self._tokens.items():
-                standing = api_tokens.standing(connection, token, self.calendar.day.number)
+                standing = api_tokens.standing(connection, token, day)
                 due = self.witness.used[self.witness.window(name)]
                 if standing.used_nano != due:
                     self._say(f"{name} has used {standing.used_nano}, not {due}")

@@ -57,6 +57,8 @@ PRICE: Final = {"input": "4", "output": "4"}
 #: Tokens that a call holds for; a body alone is about two hundred.
 HOLD_LEAST: Final = 400
 HOLD_MOST: Final = 3_000
+#: A call that is let through begins to be answered in this time.
+START_SECONDS: Final = 0.1
 #: How often a call is made again that could not be decided (503).
 UNDECIDED_MAX: Final = 20
 
@@ -331,7 +333,9 @@ class Race:
         """A call that is in flight for a while from when its answer begins."""
         self._number += 1
         usage = {"prompt_tokens": 0, "completion_tokens": 1, "total_tokens": 1}
-        wishes: dict[str, Any] = {"events": 3, "interval": 0.2, "usage": usage}
+        # Long enough that the first of them is still there when the last one asks.
+        seconds = START_SECONDS * (purse.left + 1)
+        wishes: dict[str, Any] = {"events": 6, "pause_after": 4, "pause": seconds, "usage": usage}
         marker = f"{purse.name}-{self._number:06}"
         body = chat(MODEL, wishes, marker, HOLD_LEAST, stream=True)
         await line.ask(purse.token, body, answer=answer)

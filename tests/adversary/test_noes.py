@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from aipool.doors.frames import Collect, Grant, Granted
 from aipool.gateway.funds import Denied, Shortage
 from aipool.ledger.types import Note
@@ -37,9 +39,7 @@ def test_a_collection_of_one_budget_says_nothing_of_another() -> None:
     rig.funds.collected(rig.sent[-1].number, complete=True)
 
     number = rig.acquires[-1].number
-    rig.funds.granted(
-        Granted(number, ((Grant(0, 100, True), Grant(0, 0, True, Note.ELSEWHERE)),))
-    )
+    rig.funds.granted(Granted(number, ((Grant(0, 100, True), Grant(0, 0, True, Note.ELSEWHERE)),)))
 
     assert rig.said == {}, "refused, and no holder of the token's limit was asked"
     assert rig.sent[-1].budgets == (("token:1", 0),)  # type: ignore[union-attr]
@@ -74,3 +74,18 @@ def test_a_call_that_comes_again_for_less_has_its_own_tries() -> None:
     queue = rig.funds._waiting[rig.chain]
 
     assert {waiter.amount: waiter.tries for waiter in queue} == {5: 1, 4: 0}
+
+
+def test_a_mistake_in_what_one_call_does_with_its_answer_stops_nobody_else() -> None:
+    rig = Rig()
+
+    def broken(denied: Denied | None) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    rig.funds.wait(rig.chain, 10, broken)
+    with contextlib.suppress(RuntimeError):
+        rig.grant(10, 10)
+
+    rig.call("next", 10)
+
+    assert len(rig.acquires) == 2, "nobody at this worker is ever asked for again"

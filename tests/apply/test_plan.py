@@ -149,7 +149,9 @@ def test_a_file_that_lowers_a_limit_names_the_budgets_first(
     document = read_document(LIMITED.replace(*change), ENVIRON)
 
     with world.database.read() as connection:
-        assert lowering.by_document(connection, document, world.act.at_ms) == lowered
+        assert (
+            lowering.by_document(connection, document, world.act.at_ms).keys(connection) == lowered
+        )
 
 
 def lend(world: World, *budgets: tuple[str, int]) -> None:
@@ -172,7 +174,7 @@ def test_calls_that_are_lent_are_asked_back_when_their_limit_is_lowered(world: W
     def lowered(old: str, new: str) -> list[tuple[str, int]]:
         document = read_document(LIMITED.replace(old, new), ENVIRON)
         with world.database.read() as connection:
-            return lowering.by_document(connection, document, world.act.at_ms)
+            return lowering.by_document(connection, document, world.act.at_ms).keys(connection)
 
     assert lowered("requests_per_day: 5000", "requests_per_day: 4999") == [of_user]
     assert lowered("concurrency: 50", "concurrency: 5") == [of_all]
@@ -195,7 +197,8 @@ def test_the_budgets_of_calls_are_those_that_a_call_is_held_on(world: World) -> 
 
     with world.database.read() as connection:
         document = read_document(none, ENVIRON)
-        assert set(lowering.by_document(connection, document, world.act.at_ms)) == set(budgets)
+        lowered = lowering.by_document(connection, document, world.act.at_ms)
+        assert set(lowered.keys(connection)) == set(budgets)
 
 
 def test_a_dry_run_shows_the_same_and_writes_nothing(world: World) -> None:

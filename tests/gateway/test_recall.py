@@ -20,7 +20,7 @@ def test_nobody_is_refused_while_others_hold_what_is_missing() -> None:
 
     assert rig.said == {}
     collect = rig.sent[-1]
-    assert collect == Collect(collect.number, (("wallet:1", 0), ("token:1", 0)))
+    assert collect == Collect(collect.number, (("token:1", 0), ("wallet:1", 0)))
     rig.funds.collected(collect.number, complete=True)
     rig.grant(10, 10, low=True)
     assert rig.said == {"a": None}

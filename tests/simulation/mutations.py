@@ -177,12 +177,12 @@ MUTATIONS = (
     Mutation(
         "nobody asks the others before a refusal",
         funds.Funds, "_serve",
-        "if answered is None and Note.ELSEWHERE in notes:", "if False:", 4,
+        "if elsewhere and (collected is None or not elsewhere <= collected.keys):", "if False:", 4,
     ),
     Mutation(
         "silence is taken for a no",
         funds.Funds, "_serve",
-        "denied = denied._replace(why=Shortage.SILENCE)", "pass", 222,
+        "Shortage.SILENCE if silent else Shortage.FUNDS", "Shortage.FUNDS", 222,
     ),
     Mutation(
         "a batch under way is forgotten with its connection",

@@ -12,6 +12,7 @@ those of gateway.chains.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
@@ -28,34 +29,50 @@ from aipool.ledger.types import EpochState
 Key = tuple[str, int]
 
 
-def by_token(connection: Connection, token: ApiToken, terms: TokenTerms, now_ms: int) -> list[Key]:
-    """The budgets, as (budget, window), that a token's new terms would lower."""
-    found = api_tokens.lowered_budgets(token, terms, api_tokens.current_day(connection, now_ms))
-    if _lowers(token.limits, terms.limits):
-        found += _leased_calls(connection, f"token-{token.id}")
-    return found
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """What a change lowers.
+
+    money: budgets as (budget, window).  buckets: whose calls, by name, or (True) by the
+    beginning of their names.
+    """
+
+    money: tuple[Key, ...] = ()
+    buckets: tuple[tuple[str, bool], ...] = ()
+
+    def __add__(self, other: Lowered) -> Lowered:
+        return Lowered(self.money + other.money, self.buckets + other.buckets)
+
+    def keys(self, connection: Connection) -> list[Key]:
+        """The budgets to collect: those of money, and of calls what is lent just now."""
+        return [*self.money, *_leased_calls(connection, self.buckets)]
 
 
-def by_group(
-    connection: Connection, group: Group, each_user: CallLimits, whole: CallLimits
-) -> list[Key]:
-    """Those that a group's new limits would lower."""
+def by_token(connection: Connection, token: ApiToken, terms: TokenTerms, now_ms: int) -> Lowered:
+    """What a token's new terms would lower."""
+    money = api_tokens.lowered_budgets(token, terms, api_tokens.current_day(connection, now_ms))
+    lowers = _lowers(token.limits, terms.limits)
+    return Lowered(tuple(money), ((f"token-{token.id}", False),) if lowers else ())
+
+
+def by_group(group: Group, each_user: CallLimits, whole: CallLimits) -> Lowered:
+    """What a group's new limits would lower."""
     name = f"group-{group.id}"
-    found: list[Key] = []
+    buckets: list[tuple[str, bool]] = []
     if _lowers(group.whole, whole):
-        found += _leased_calls(connection, name)
+        buckets.append((name, False))
     if _lowers(group.each_user, each_user):
-        found += _leased_calls(connection, f"{name}-user-", begins=True)
-    return found
+        buckets.append((f"{name}-user-", True))
+    return Lowered(buckets=tuple(buckets))
 
 
-def by_document(connection: Connection, document: Document, now_ms: int) -> list[Key]:
-    """Those that a whole file would lower."""
-    found: list[Key] = []
+def by_document(connection: Connection, document: Document, now_ms: int) -> Lowered:
+    """What a whole file would lower."""
+    found = Lowered()
     for entry in document.groups:
         group = groups.find_group(connection, entry.name)
         if group is not None:
-            found += by_group(connection, group, entry.each_user, entry.whole)
+            found += by_group(group, entry.each_user, entry.whole)
     for wanted in document.tokens:
         user = accounts.find_user(connection, wanted.phone)
         token = api_tokens.find_token(connection, user, wanted.name) if user else None
@@ -73,12 +90,17 @@ def _lowers(before: CallLimits, after: CallLimits) -> bool:
     return any(was is not None and now is not None and now < was for was, now in pairs)
 
 
-def _leased_calls(connection: Connection, bucket: str, *, begins: bool = False) -> Iterator[Key]:
-    """What is lent of the calls of a bucket, or of all whose names begin so."""
+def _leased_calls(connection: Connection, buckets: tuple[tuple[str, bool], ...]) -> Iterator[Key]:
+    """What is lent of the calls of these buckets."""
+    if not buckets:
+        return
     for stream in ledger.epochs_in(connection, EpochState.OPEN):
         for budget, window in ledger.leases_of(connection, stream.epoch):
             if unit_of(budget) is Unit.MONEY:
                 continue
             named = budget.partition(":")[2].partition("/")[0]
-            if named == bucket or (begins and named.startswith(bucket)):
+            if any(
+                named == bucket or (begins and named.startswith(bucket))
+                for bucket, begins in buckets
+            ):
                 yield budget, window

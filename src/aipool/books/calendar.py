@@ -50,7 +50,8 @@ class Calendar:
         offset = unix_seconds - passed_seconds
         if self._offset is None or offset - self._offset > LEAP_SECONDS:
             return Day(self.day.number, frozen=True)
-        self._offset = offset
+        # Never lower: a clock that was set back and is put right again has not leapt.
+        self._offset = max(self._offset, offset)
         return Day(max(self.day.number, int(unix_seconds // DAY_SECONDS)), frozen=False)
 
     def keep(self, day: Day) -> None:

@@ -39,7 +39,7 @@ def apply(
         with session.read() as connection:
             lowered = lowering.by_document(connection, document, session.act.at_ms)
         if not dry_run:
-            session.collect(lowered)
+            session.collect_lowered(lowered)
         applied = carry_out(
             session.database,
             document,
@@ -51,7 +51,7 @@ def apply(
         _show(applied, output, dry_run=dry_run)
         session.tell_workers(applied.changes, applied.revision)
         if not dry_run:
-            session.collect(lowered)
+            session.collect_lowered(lowered)
 
 
 def _text(file: Path) -> str:

@@ -110,8 +110,8 @@ def set_group(
     with open_session(data_dir) as session:
         with session.read() as connection:
             found = groups.find_group(connection, name)
-            lowered = lowering.by_group(connection, found, *wanted(found)) if found else []
-        session.collect(lowered)
+            lowered = lowering.by_group(found, *wanted(found)) if found else lowering.Lowered()
+        session.collect_lowered(lowered)
         with session.change() as tx:
             if name == DEFAULT_NAME:
                 before = groups.default_group(tx, session.act)
@@ -127,7 +127,7 @@ def set_group(
                 each_user=each_user,
                 whole=whole,
             )
-        session.collect(lowered)
+        session.collect_lowered(lowered)
     show_record(_shown(group), output)
     for text in groups.differences(before, group) or ("nothing changed",):
         say(text)

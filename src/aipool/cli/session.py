@@ -17,6 +17,7 @@ from pathlib import Path
 from sqlalchemy.engine import Connection
 
 from aipool import config, migrate
+from aipool.apply.lowering import Lowered
 from aipool.apply.plan import Secrets
 from aipool.audit.types import Act
 from aipool.cli.output import say
@@ -72,6 +73,12 @@ class Session:
             say(f"saved; not yet in force on {names}, which take it up as soon as they answer")
         else:
             say("saved; every worker acts on it")
+
+    def collect_lowered(self, lowered: Lowered) -> None:
+        """The same for what a change lowers, as it is lent just now."""
+        with self.read() as connection:
+            budgets = lowered.keys(connection)
+        self.collect(budgets)
 
     def collect(self, budgets: Sequence[tuple[str, int]]) -> bool | None:
         """Has a running server's workers give back what is free of these budgets, as

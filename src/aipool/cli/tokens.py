@@ -192,11 +192,11 @@ def set_limits(
         with session.read() as connection:
             token = api_tokens.get_token(connection, token_id)
             lowered = lowering.by_token(connection, token, wanted(token), act.at_ms)
-        session.collect(lowered)
+        session.collect_lowered(lowered)
         with session.change() as tx:
             token = api_tokens.get_token(tx.connection, token_id)
             changed = api_tokens.change_token(tx, act, session.secrets.pepper, token, wanted(token))
-        session.collect(lowered)
+        session.collect_lowered(lowered)
         with session.read() as connection:
             token = api_tokens.get_token(connection, token_id)
             day = api_tokens.current_day(connection, act.at_ms)

@@ -11,7 +11,7 @@ import msgspec
 from aipool.gateway.body import ChatBody
 from aipool.gateway.catalogue import Catalogue, Offer
 from aipool.gateway.errors import Refusal, forbidden, not_found, out_of_funds, unauthorized
-from aipool.gateway.rolling import FIRST_TOKENS, SLICE_TOKENS
+from aipool.gateway.rolling import FIRST_TOKENS, SLICE_TOKENS, extend_at
 from aipool.gateway.tokens import Token
 from aipool.kit.money import AMOUNT_NANO_MAX
 from aipool.rating.per_token import output_tokens_for
@@ -84,9 +84,14 @@ def admit(body: ChatBody, token: Token, catalogue: Catalogue) -> Admitted | Refu
     return Admitted(offer, hold_nano, input_tokens, output_tokens, held_tokens)
 
 
-def held_further(admitted: Admitted) -> Admitted:
-    """The same call with the next slice of its answer held too."""
-    held_tokens = min(admitted.output_tokens, admitted.held_tokens + SLICE_TOKENS)
+def held_further(admitted: Admitted, counted_tokens: int) -> Admitted:
+    """The same call with as many more slices of its answer held as cover what is counted."""
+    held_tokens = admitted.held_tokens
+    while True:
+        held_tokens = min(admitted.output_tokens, held_tokens + SLICE_TOKENS)
+        due = extend_at(held_tokens, admitted.output_tokens)
+        if due is None or due > counted_tokens:
+            break
     hold_nano = worst_case(admitted.offer, admitted.input_tokens, held_tokens)
     return msgspec.structs.replace(admitted, held_tokens=held_tokens, hold_nano=hold_nano)
 

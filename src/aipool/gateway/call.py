@@ -38,7 +38,7 @@ from aipool.gateway.relay import CLIENT_GONE, Relay
 from aipool.gateway.settle import charge_of, outcome_of
 from aipool.gateway.tokens import Token
 from aipool.kit.money import format_cny
-from aipool.ledger.rules import Unit, unit_of
+from aipool.ledger.rules import Unit, unit_of, without_requests
 from aipool.rating.types import NO_USAGE, Usage
 
 if TYPE_CHECKING:
@@ -248,6 +248,12 @@ class Call:
     def _money(self, denied: Denied | None) -> None:
         """The ledger process has answered: the hold is had, or not."""
         self.leave_queue = None
+        try:
+            self._answered(denied)
+        except Exception as mistake:  # noqa: BLE001 - one call's; `mistaken` ends it
+            self.mistaken(mistake)
+
+    def _answered(self, denied: Denied | None) -> None:
         token, body, admitted = self.token, self.body, self.admitted
         assert token is not None and body is not None and admitted is not None
         if denied is None:
@@ -284,6 +290,9 @@ class Call:
 
     def widen(self, admitted: Admitted) -> None:
         """More is held now: recovery has to know how much it may charge."""
+        if self.ticket is not None and self.admitted is not None:
+            tokens = admitted.held_tokens - self.admitted.held_tokens
+            self.context.rates.widen(self.ticket, tokens)
         self.admitted = admitted
         self.leave_queue = None
         self.hold_payload = payload = self._hold_payload()
@@ -417,10 +426,16 @@ class Call:
         self.settled = True
         context = self.context
         self._charge_nano = charge = charge_of(admitted.offer, usage)
+        heard = self.relay is not None
+        if not heard:  # by no vendor: it is no request of the day
+            self.budgets = without_requests(self.budgets)
         outcome = outcome_of(self, token, status, error, usage, source, charge, context.time())
         del context.open_calls[self.rid]
         context.settle_outcome(outcome, then)
-        context.funds.settle(self.chain, admitted.hold_nano, charge)
+        if heard:
+            context.funds.settle(self.chain, admitted.hold_nano, charge)
+        else:
+            context.funds.release(self.chain, admitted.hold_nano)
         if self.ticket is not None:
             self._end_ticket(self.ticket, usage)
         if charge > admitted.hold_nano:

@@ -26,13 +26,14 @@ Pure: the world is four callbacks and a count of seconds.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from aipool.doors.frames import Acquire, Collect, Grant, Granted, Need
 from aipool.doors.records import Returned
+from aipool.kit.money import AMOUNT_NANO_MAX
 from aipool.ledger.rules import Unit, unit_of
 from aipool.ledger.types import Note
 
@@ -115,6 +116,17 @@ class _Waiter:
         self.left = False
 
 
+class _Collection:
+    """What others were asked for on behalf of a chain. complete: all of them answered."""
+
+    __slots__ = ("chain", "complete", "keys")
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+        self.keys: set[tuple[str, int]] = set()
+        self.complete = True
+
+
 class Funds:
     """The leases of one epoch.
 
@@ -139,23 +151,29 @@ class Funds:
         self._outstanding: Acquire | None = None
         self._asked: list[tuple[Chain, tuple[Lease, ...]]] = []
         self._number = 0
-        # Chains for which others are being asked to give back, by the number of the Collect;
-        # and what came of it, until the next answer: did everybody answer?
-        self._collecting: dict[int, Chain] = {}
-        self._collected: dict[Chain, bool] = {}
+        # For what others are being asked to give back, by the number of the Collect; and what
+        # came of it for a chain, until its next answer.
+        self._collecting: dict[int, _Collection] = {}
+        self._collected: dict[Chain, _Collection] = {}
         self._now = 0
         self._closing = False
         self._busy = False
 
-    def chain(self, budgets: Iterable[tuple[str, int, int]]) -> Chain:
-        """The leases of a chain of (budget, window, cap), made empty when new."""
+    def chain(self, budgets: Iterable[tuple[str, int, int]], *, up_to_date: bool = True) -> Chain:
+        """The leases of a chain of (budget, window, cap), made empty when new.
+
+        up_to_date: else the caps are of what a token was, and never replace those that are:
+        many tokens share a lease.
+        """
         known = self._known
         found: list[Lease] = []
         for budget, window, cap in budgets:
             lease = known.get((budget, window))
             if lease is None:
                 lease = known[budget, window] = Lease(budget, window)
-            lease.cap = cap
+                lease.cap = cap
+            elif up_to_date:
+                lease.cap = cap
             found.append(lease)
         return tuple(found)
 
@@ -214,6 +232,12 @@ class Funds:
             self._admit(chain, waiters)
         self._return_low(chain)
 
+    def release(self, chain: Chain, hold: int) -> None:
+        """End a hold of a call that nobody heard of: it counts for nothing."""
+        for lease in chain:
+            lease.free += lease.each - lease.back
+        self.settle(chain, hold, 0)
+
     def granted(self, answer: Granted) -> None:
         """The ledger process's answer. A repeated answer to an old number is ignored."""
         outstanding = self._outstanding
@@ -229,9 +253,11 @@ class Funds:
                     lease.low = grant.low
                     lease.touched = self._now
         self._busy = True
-        for (chain, leases), grants in zip(asked, answer.chains, strict=True):
-            self._serve(chain, leases, grants)
-        self._busy = False
+        try:
+            for (chain, leases), grants in zip(asked, answer.chains, strict=True):
+                self._serve(chain, leases, grants)
+        finally:
+            self._busy = False
         for chain, _ in asked:
             if chain not in self._waiting:
                 # What was granted in low mode and not taken: the call had left meanwhile.
@@ -276,9 +302,10 @@ class Funds:
 
     def collected(self, number: int, *, complete: bool) -> None:
         """The others gave back what they had free. complete: all of them answered."""
-        chain = self._collecting.pop(number, None)
-        if chain is not None and chain in self._waiting:
-            self._collected[chain] = complete
+        collection = self._collecting.pop(number, None)
+        if collection is not None and collection.chain in self._waiting:
+            collection.complete &= complete
+            self._collected[collection.chain] = collection
             self._ask()
 
     def tick(self) -> None:
@@ -314,15 +341,17 @@ class Funds:
             return
         while self._waiting:
             self._busy = True
-            needs = self._needs()
-            self._busy = False
+            try:
+                needs = self._needs()
+            finally:
+                self._busy = False
             if needs:
                 self._number += 1
                 self._outstanding = Acquire(self._number, needs)
                 self._recorded_when_asked = self._recorded
                 self._send(self._outstanding)
                 return
-            stuck = self._resting.keys() | self._collecting.values()
+            stuck = self._resting.keys() | {one.chain for one in self._collecting.values()}
             if stuck >= self._waiting.keys():
                 return
 
@@ -340,13 +369,13 @@ class Funds:
         next turn.
         """
         chains: list[tuple[Need, ...]] = []
-        collecting = set(self._collecting.values())
+        collecting = {one.chain for one in self._collecting.values()}
         for chain, waiters in list(self._waiting.items()):
             self._admit(chain, waiters)
             if not waiters or chain in self._resting or chain in collecting:
                 continue
             first = waiters[0].amount
-            total = sum(waiter.amount for waiter in waiters)
+            total = min(sum(waiter.amount for waiter in waiters), AMOUNT_NANO_MAX)
             short = tuple(lease for lease in chain if lease.free < (lease.each or first))
             self._asked.append((chain, short))
             chains.append(
@@ -387,44 +416,51 @@ class Funds:
         If the answer is no, those go that could not be had even with all there is, unless
         some of it was on its way back; the others ask again, but not for ever.
         """
+        collected = self._collected.pop(chain, None)
         waiters = self._waiting.get(chain)
         if waiters is None:
             return
         self._admit(chain, waiters)
-        notes = [grant.note for grant in grants]
-        if not waiters or not any(notes):
+        short = [(lease, grant) for lease, grant in zip(asked, grants, strict=True) if grant.note]
+        if not waiters or not short:
             return
-        if Note.OTHER_WINDOW in notes:
-            self._refuse(chain, list(waiters), Denied(Shortage.WINDOW, "", 0))
+        queued = tuple(waiters)
+        if any(grant.note is Note.OTHER_WINDOW for _, grant in short):
+            self._refuse(chain, queued, Denied(Shortage.WINDOW, "", 0))
+            return
+        if self._rest(chain) > self._recorded_when_asked:
+            return  # what this worker gave back was not counted: ask again when it is
+        elsewhere = {lease.key for lease, grant in short if grant.note is Note.ELSEWHERE}
+        if elsewhere and (collected is None or not elsewhere <= collected.keys):
+            self._collect(collected or _Collection(chain), elsewhere)
             return
         # Only of what was short is it known how much there is; of calls there is none.
         available, narrow = min(
             (
                 (0 if lease.each else lease.free + grant.free, lease.budget)
-                for lease, grant in zip(asked, grants, strict=True)
-                if grant.note
+                for lease, grant in short
             ),
             key=lambda found: found[0],
         )
-        denied = Denied(Shortage.FUNDS, narrow, available)
-        if self._rest(chain) > self._recorded_when_asked:
-            return  # what this worker gave back was not counted: ask again when it is
-        answered = self._collected.pop(chain, None)
-        if answered is None and Note.ELSEWHERE in notes:
-            self._collect(chain, [lease for lease, note in zip(asked, notes, strict=True) if note])
-            return
-        if answered is False:
-            denied = denied._replace(why=Shortage.SILENCE)
-        self._refuse(chain, [one for one in waiters if one.amount > available], denied)
-        self._refuse_tired(chain, waiters, denied)
+        silent = elsewhere and collected is not None and not collected.complete
+        denied = Denied(Shortage.SILENCE if silent else Shortage.FUNDS, narrow, available)
+        for waiter in queued:
+            waiter.tries += 1
+        # Those go whom all there is would not cover, or whose money others take time and again.
+        self._refuse(
+            chain,
+            [one for one in queued if one.amount > available or one.tries >= _TRIES_MAX],
+            denied,
+        )
 
-    def _collect(self, chain: Chain, short: list[Lease]) -> None:
+    def _collect(self, collection: _Collection, keys: set[tuple[str, int]]) -> None:
         """Have the others give back what is free of these, before anybody is refused."""
+        collection.keys |= keys
         self._number += 1
-        self._collecting[self._number] = chain
-        self._send(Collect(self._number, tuple(lease.key for lease in short)))
+        self._collecting[self._number] = collection
+        self._send(Collect(self._number, tuple(sorted(keys))))
 
-    def _refuse(self, chain: Chain, refused: list[_Waiter], denied: Denied) -> None:
+    def _refuse(self, chain: Chain, refused: Sequence[_Waiter], denied: Denied) -> None:
         waiters = self._waiting.get(chain)
         if waiters is None:
             return
@@ -440,12 +476,6 @@ class Funds:
         """Nobody waits on this chain any more; what came back for it counts no longer."""
         del self._waiting[chain]
         self._collected.pop(chain, None)
-
-    def _refuse_tired(self, chain: Chain, waiters: deque[_Waiter], denied: Denied) -> None:
-        """Those go whose money was taken by others time and again."""
-        for waiter in waiters:
-            waiter.tries += 1
-        self._refuse(chain, [one for one in waiters if one.tries >= _TRIES_MAX], denied)
 
     def _return_low(self, chain: Chain) -> None:
         for lease in chain:

@@ -75,14 +75,19 @@ class Rates:
         self._back: dict[tuple[str, float], int] = {}
         self._gathering = False
 
-    def chain(self, buckets: Iterable[tuple[str, CallLimits]]) -> RateChain | None:
-        """What a call must pass that shares these buckets; None = no limit at all."""
+    def chain(
+        self, buckets: Iterable[tuple[str, CallLimits]], *, up_to_date: bool = True
+    ) -> RateChain | None:
+        """What a call must pass that shares these buckets; None = no limit at all.
+
+        up_to_date: else the limits are of what a token was, and never replace those that are.
+        """
         rates: list[Rate] = []
         for bucket, limits in buckets:
             if limits.rpm:
-                rates.append(self._rate("rpm", bucket, limits.rpm))
+                rates.append(self._rate("rpm", bucket, limits.rpm, up_to_date))
             if limits.tpm:
-                rates.append(self._rate("tpm", bucket, limits.tpm))
+                rates.append(self._rate("tpm", bucket, limits.tpm, up_to_date))
         if not rates:
             return None
         keys = tuple(rate.key for rate in rates)
@@ -130,6 +135,8 @@ class Rates:
     def settle(self, ticket: Ticket, used_tokens: int) -> None:
         """The call has ended: what it reserved gives way to what it used."""
         unused = ticket.tokens - used_tokens
+        if unused < 0:
+            unused = min(0, unused + ticket.widened)
         if not unused:
             return
         for lot in ticket.lots:
@@ -141,6 +148,13 @@ class Rates:
                     lot.free += unused  # for the next call, or handed back with the rest
                 else:
                     self._uncount(rate, lot.mark, unused)
+
+    def widen(self, ticket: Ticket, tokens: int) -> None:
+        """An answer goes on: so many more tokens of it are held for, and count from now."""
+        ticket.widened += tokens
+        for lot in ticket.lots:
+            if lot.tokens:
+                self._uncount(lot.rate, 0.0, -tokens)
 
     def granted(self, answer: Permits, now: float) -> None:
         """The ledger process's answer."""
@@ -214,13 +228,15 @@ class Rates:
 
     # --- asking ---------------------------------------------------------------------------
 
-    def _rate(self, kind: str, bucket: str, limit: int) -> Rate:
+    def _rate(self, kind: str, bucket: str, limit: int, up_to_date: bool) -> Rate:
         key = f"{kind}:{bucket}"
         rate = self._rates.get(key)
         if rate is None:
             shared_by = "user" if "-user-" in bucket else bucket.partition("-")[0]
             rate = self._rates[key] = Rate(key, SCOPES[shared_by], tokens=kind == "tpm")
-        rate.set_limit(limit)
+            rate.set_limit(limit)
+        elif up_to_date:
+            rate.set_limit(limit)
         return rate
 
     def _retake(self, chain: RateChain, tokens: int, now: float) -> Ticket | None:

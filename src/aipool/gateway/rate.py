@@ -131,13 +131,15 @@ class Rate:
 
 
 class Ticket:
-    """What one call took, of which lots. tokens: what it reserved of each rate of tokens."""
+    """What one call took, of which lots. tokens: what it reserved of each rate of tokens.
+    widened: what was counted in addition while its answer grew."""
 
-    __slots__ = ("lots", "tokens")
+    __slots__ = ("lots", "tokens", "widened")
 
     def __init__(self, lots: tuple[Lot, ...], tokens: int) -> None:
         self.lots = lots
         self.tokens = tokens
+        self.widened = 0
 
 
 #: What is told a call that waits.

@@ -305,6 +305,8 @@ class Relay:
             return
         if stream is not None:
             stream.client_left()
+            if self.call.settled:
+                return
         if policy is not OnDisconnect.DRAIN or context.drains >= DRAINS_MAX:
             self.end_drain()
             return

@@ -31,5 +31,5 @@ def extend_at(held_tokens: int, output_tokens: int) -> int | None:
 
 
 def stop_at(held_tokens: int) -> int:
-    """At how many counted tokens nothing more is read before more is held for."""
+    """At how many counted tokens nothing more is relayed before more is held for."""
     return held_tokens // _COUNTED_LOW

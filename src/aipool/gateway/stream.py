@@ -14,6 +14,7 @@ finished. After the client left, nothing is relayed, only read and counted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aipool.dialects.chat import chunk_is_meaningful, chunk_usage, decode_chunk
@@ -44,19 +45,24 @@ class Stream:
 
     __slots__ = (
         "_call",
+        "_ending",
         "_finished",
         "_hold",
         "_held",
         "_held_bytes",
+        "_kept",
+        "_kept_first",
         "_last_sent_at",
         "_left",
         "_meter",
         "_out",
         "_over",
         "_relay",
+        "_relayed",
         "_splitter",
         "_time",
         "_usage_wanted",
+        "_waits",
         "committed",
     )
 
@@ -71,7 +77,14 @@ class Stream:
         candidate = relay.candidate
         assert candidate is not None
         self._meter = StreamMeter(relay.input_tokens, self._time(), candidate.new_counter())
-        self._hold = RollingHold(call, relay)
+        self._hold = RollingHold(call)
+        # While it waits for money: the event that would be too much, what follows it, the tokens
+        # without both, and how the vendor's answer has ended meanwhile.
+        self._waits = False
+        self._kept_first = b""
+        self._kept: list[bytes] = []
+        self._relayed = 0
+        self._ending: Callable[[], None] | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._out: list[bytes] = []  # of the events now being read, what the client gets
@@ -96,11 +109,20 @@ class Stream:
         except EventTooLarge:
             self._fail("event_too_large")
             return
-        out: list[bytes] = []
+        if self._waits:
+            self._kept += events
+        else:
+            self._read(events, [])
+
+    def _read(self, events: list[bytes], out: list[bytes]) -> None:
+        """Read events, and relay what of them the client gets, after `out`."""
         self._out = out
-        for event in events:
+        for index, event in enumerate(events):
             if not self._event(event):
-                return
+                if not self._waits:
+                    return
+                self._kept = events[index + 1 :]
+                break
             if self._finished:
                 self._finish()
                 return
@@ -119,7 +141,8 @@ class Stream:
         self._out = []
 
     def _event(self, event: bytes) -> bool:
-        """Read one event, and put out what of it the client gets. False: the stream is over."""
+        """Read one event, and put out what of it the client gets. False: the stream is over, or
+        waits for money."""
         data = data_of(event)
         if data is None:
             self._out.append(event)
@@ -137,20 +160,64 @@ class Stream:
             return False
         meter = self._meter
         usage = chunk_usage(chunk)
+        before = meter.counter.tokens
         meter.read(chunk, usage)
         if not self.committed and not self._left and chunk_is_meaningful(chunk):
             self._commit()
         if self.committed and not self._left:
-            if meter.counter.tokens >= self._hold.due_at:
-                self._hold.counted(meter.counter.tokens)
-                if self._over:
-                    return False
+            tokens = meter.counter.tokens
+            if tokens >= self._hold.due_at and not self._hold.covers(tokens, self):
+                self._wait(event, before)
+                return False
             progress = meter.progress(self._time())
             if progress is not None:
                 self._journal(progress)
         if usage is None or chunk.choices or self._usage_wanted:
             self._out.append(self._relay.ours(event) if self._relay.renamed else event)
         return True
+
+    # --- money for more of it -------------------------------------------------------------
+
+    def _wait(self, event: bytes, relayed: int) -> None:
+        """This event and what follows stay here until there is money for them.
+
+        relayed: the tokens without it.
+        """
+        self._waits = True
+        self._kept_first = event
+        self._relayed = relayed
+        self._relay.wait_for_money(waits=True)
+
+    def go_on(self) -> None:
+        """There is money for what waits, if something does."""
+        if self._over or not self._waits:
+            return
+        first = self._kept_first
+        kept = self._stop_waiting()
+        self._read(kept, [self._relay.ours(first) if self._relay.renamed else first])
+        self._resume()
+
+    def give_up(self, refusal: Refusal) -> None:
+        """There is none."""
+        if not self._over:
+            self._relay.give_up(refusal)
+
+    def _stop_waiting(self) -> list[bytes]:
+        """What was kept behind the first."""
+        self._waits = False
+        kept, self._kept = self._kept, []
+        return kept
+
+    def _resume(self) -> None:
+        """Read on from the vendor, whose end may have come meanwhile."""
+        if self._over or self._waits:
+            return
+        self._relay.wait_for_money(waits=False)
+        ending, self._ending = self._ending, None
+        if ending is not None:
+            ending()
+
+    # --- the beginning --------------------------------------------------------------------
 
     def _commit(self) -> None:
         """From here on the client has this vendor's answer."""
@@ -192,14 +259,18 @@ class Stream:
         """The vendor closed the answer cleanly."""
         if self._over:
             return
-        if self._meter.finish_seen:
+        if self._waits:
+            self._ending = self.closed
+        elif self._meter.finish_seen:
             self._finish()
         else:
             self._fail("stream_not_finished")
 
     def broke(self, reason: str) -> None:
         """The connection failed in the middle of a stream that had begun."""
-        if not self._over:
+        if self._waits:
+            self._ending = lambda: self.broke(reason)
+        elif not self._over:
             self._fail(reason)
 
     def _fail(self, reason: str) -> None:
@@ -223,6 +294,10 @@ class Stream:
         """End the hold; the last bytes for the client follow its settlement."""
         call = self._call
         self._over = True
+        if self._waits:
+            self._stop_waiting()
+            self._meter.relayed = self._relayed
+        self._ending = None
         usage, source = self._meter.usage()
         if self._left:
             self._relay.attempted(error)
@@ -237,7 +312,12 @@ class Stream:
     def client_left(self) -> None:
         """From here on nothing is relayed, only read and counted."""
         self._left = True
+        self._hold.stop()
         self._meter.client_left()
+        if self._waits:
+            self._meter.relayed = self._relayed
+            self._read(self._stop_waiting(), [])
+            self._resume()
 
     def ping(self, now: float, quiet_seconds: float) -> None:
         """Keep a quiet stream's connection alive through proxies; only once committed."""

@@ -38,6 +38,7 @@ class Token:
     chain, budgets: the leases a call must fit, and the same as (budget, window), as they
     were at `renew`.  money: those of the chain that a longer answer needs more of.
     rates: the limits of requests and tokens a minute, None = it has none.
+    up_to_date: False once it was changed; calls that have begun go on with it as it was.
     """
 
     __slots__ = (
@@ -49,11 +50,13 @@ class Token:
         "models",
         "money",
         "rates",
+        "up_to_date",
         "view",
     )
 
     def __init__(self, view: TokenView) -> None:
         self.view = view
+        self.up_to_date = True
         self.models = None if view.models is None else frozenset(view.models)
         self.addresses = AddressList(view.ips)
         self.catalogue: Catalogue | None = None
@@ -70,9 +73,9 @@ class Token:
         group = catalogue.groups.get(self.view.group_id)
         named = chain_of(self.view, group, day)
         self.budgets = tuple((budget, window) for budget, window, _ in named)
-        self.chain = funds.chain(named)
+        self.chain = funds.chain(named, up_to_date=self.up_to_date)
         self.money = tuple(lease for lease in self.chain if not lease.each)
-        self.rates = rates.chain(buckets_of(self.view, group))
+        self.rates = rates.chain(buckets_of(self.view, group), up_to_date=self.up_to_date)
 
 
 class Digester:
@@ -180,12 +183,16 @@ class Tokens:
     def forget(self, digests: tuple[bytes, ...], *, everything: bool, revision: int) -> None:
         """These tokens (or all) changed at `revision`."""
         if everything:
+            for token in self._known.values():
+                token.up_to_date = False
             self._known.clear()
             self._unknown.clear()
             self._forgotten_all = revision
             self._forgotten.clear()
         for digest in digests:
-            self._known.pop(digest, None)
+            forgotten = self._known.pop(digest, None)
+            if forgotten is not None:
+                forgotten.up_to_date = False
             self._unknown.pop(digest, None)
             # Only a look-up now on its way could still bring an old answer.
             if digest in self._waiting:

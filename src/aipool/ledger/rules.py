@@ -85,6 +85,13 @@ def counts_requests(budgets: tuple[tuple[str, int], ...]) -> bool:
     return any(budget.startswith(_REQUESTS) for budget, _ in budgets)
 
 
+def without_requests(budgets: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    """A chain of a call that does not count as a request."""
+    if not counts_requests(budgets):
+        return budgets
+    return tuple(key for key in budgets if not key[0].startswith(_REQUESTS))
+
+
 def period_of(budget: str) -> Period | None:
     """How long a window of this budget is; None = it counts over a lifetime."""
     period = budget.partition("/")[2].partition("#")[0]

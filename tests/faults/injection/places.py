@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,8 @@ _CALLS: Final = "SELECT rid, status, charged_nano, written_off_nano, recovered F
 
 def make_place(folder: Path, fill: Callable[[Installation], None]) -> None:
     """A data folder with money in it, and what `fill` adds; no process is left."""
+    # A child that ends at once leaves behind what it would delete at its exit: so leave it here.
+    tempfile.tempdir = str(folder.parent)
     books = Installation(folder)
     books.credit(USER, START_NANO)
     with books.database.write() as tx:
