@@ -153,7 +153,7 @@ def test_a_full_disk_stops_new_calls_lets_old_ones_end_and_is_gone_past(small_di
 
         filler.clear()
         resumed(running, customer, answered)
-        assert ballast.exists()
+        eventually(ballast.exists, "the ballast is there again")
         running.cli("user", "adjust", customer.phone, "1", "--reason", "x")
         all_recorded(running, customer, answered)
         assert "starting it again" not in running.log
