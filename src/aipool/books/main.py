@@ -245,11 +245,13 @@ class LedgerProcess:
     async def _keep_calendar(self) -> None:
         """Looks at the clock each second, and at midnight to the moment."""
         while True:
+            # Read before the look: midnight may come between the two, and is then a moment away.
+            now = time.time()
             try:
                 await self._look_at_the_clock()
             except PASSING as error:
                 log.warning("calendar_not_kept", reason=str(error))
-            await asyncio.sleep(min(CLOCK_SECONDS, seconds_to_midnight(time.time())))
+            await asyncio.sleep(min(CLOCK_SECONDS, seconds_to_midnight(now)))
 
     async def _look_at_the_clock(self) -> None:
         calendar, was = self._calendar, self._calendar.day
