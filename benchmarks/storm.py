@@ -21,6 +21,8 @@ from benchmarks.platform import Platform
 from benchmarks.witness import Kill, LookedUp, Made, Verdict, now
 
 HOLDS_SECONDS_MAX: Final = 5.0
+#: Of one place in ten seconds, before a step that brings one or two more.
+DEATHS_MAX: Final = 2
 #: Connections opened at once after a worker's death: with two workers, the odds that none of
 #: them waits for its successor are one in 4096.
 WAITING_CONNECTIONS: Final = 12
@@ -133,6 +135,7 @@ class Storm:
         self._crowd.start()
         await asyncio.sleep(0.5)
         for step in steps:
+            await self._not_crowded()
             await step()
         await self._crowd.stop()
         self._report.seconds = now() - began
@@ -140,6 +143,15 @@ class Storm:
         await self._all_settled()
         self._books.close()
         return self._crowd.calls
+
+    async def _not_crowded(self) -> None:
+        """The supervisor lets one that dies five times in ten seconds wait; nobody comes so far."""
+        while True:
+            lately = [kill.role for kill in self._report.kills if now() - kill.moment < 10.0]
+            places = {"worker": self._platform.workers}
+            if all(lately.count(role) <= DEATHS_MAX * places.get(role, 1) for role in set(lately)):
+                return
+            await asyncio.sleep(0.1)
 
     # --- a worker ---------------------------------------------------------------------------
 
