@@ -142,7 +142,7 @@ class Settings:
     database_url: str = _setting(
         "",
         DATABASE_URL,
-        "where the books are, as postgresql://user@host/name; empty is SQLite in DATA_DIR/aipool.db",
+        "where the books are, postgresql://user@host/name; empty is SQLite in DATA_DIR/aipool.db",
         "a first start needs no database server",
     )
     metrics_port: int = _setting(

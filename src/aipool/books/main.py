@@ -9,6 +9,7 @@ its heartbeat must not depend on them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import signal
 import time
@@ -222,10 +223,10 @@ class LedgerProcess:
                 self._broadcast.poll()
             except PASSING as error:
                 log.error("watch_failed", reason=str(error))  # noqa: TRY400
-            try:
-                await asyncio.wait_for(self._look_soon.wait(), WATCH_SECONDS)
-            except TimeoutError:
-                pass
+            # Not wait_for: when the event comes with the cancelling, that would swallow the latter.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await self._look_soon.wait()
             self._look_soon.clear()
 
     async def _recover(self) -> None:

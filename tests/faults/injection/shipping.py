@@ -393,7 +393,7 @@ class Shipping:
         called = {words[1] for words in said if words[0] == "vendor"}
         answered = {words[1]: int(words[2]) for words in said if words[0] == "answer"}
         problems += [" ".join(words) for words in said if words[0] == "wrong"]
-        if whole != any(words == ["done"] for words in said):
+        if whole and ["done"] not in said:
             problems.append("the worker did not come to its end")
         for rid in called - rows.keys():
             problems.append(f"{rid} reached the vendor and has no row")
