@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aipool.doors.frames import Acquire, Collect, Grant, Granted
 from aipool.doors.records import Returned
-from aipool.gateway.funds import Denied, Shortage
+from aipool.gateway.funds import IDLE_SECONDS, Denied, Shortage
 from aipool.ledger.rules import concurrency_budget, requests_budget
 from aipool.ledger.types import Note
 from tests.gateway.purse import WALLET, Rig, funded
@@ -173,3 +173,16 @@ def test_the_limit_of_calls_is_named_when_it_is_what_is_missing() -> None:
     rig.funds.granted(Granted(1, ((Grant(0, 999, False), Grant(0, 0, True, Note.SHORT)),)))
 
     assert rig.said == {"a": Denied(Shortage.FUNDS, "concurrency:t", 0)}
+
+
+def test_a_call_that_nobody_heard_of_counts_for_nothing_however_long_it_was_held() -> None:
+    rig = calls_rig(requests_budget("t"))
+    rig.call("a", 100)
+    rig.grant(100, 1)
+    rig.seconds(IDLE_SECONDS + 1)
+
+    rig.funds.release(rig.chain, 100)
+    assert rig.free == [100, 1]
+    rig.seconds(IDLE_SECONDS + 1)
+
+    assert rig.returned == [Returned("wallet:1", 0, 100), Returned("requests:t/day", 0, 1)]

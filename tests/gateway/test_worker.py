@@ -512,3 +512,22 @@ def test_what_a_client_left_behind_is_read_to_its_end_however_long_the_last_batc
         assert it.ledger.outcomes[0].charge_nano == charge(used) > 0
 
     play(scene)
+
+
+def test_a_mistake_in_one_second_does_not_end_the_seconds() -> None:
+    async def scene(it: Rig) -> None:
+        told: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
+        tick, seconds = it.worker._context.funds.tick, []
+
+        def fails_first() -> None:
+            seconds.append(1)
+            if len(seconds) == 1:
+                raise RuntimeError("a mistake")
+            tick()
+
+        it.worker._context.funds.tick = fails_first  # type: ignore[method-assign]
+        await it.until(lambda: len(seconds) == 2)
+        assert len(told) == 1
+
+    play(scene)

@@ -223,12 +223,15 @@ class Call:
     def _passed(self, found: Ticket | Refusal) -> None:
         """The ledger process has answered: the call may pass, or not."""
         self.leave_queue = None
-        if isinstance(found, Refusal):
-            self.refuse(found)
-            return
-        assert self.admitted is not None
-        self.ticket = found
-        self._hold(self.admitted)
+        try:
+            if isinstance(found, Refusal):
+                self.refuse(found)
+                return
+            assert self.admitted is not None
+            self.ticket = found
+            self._hold(self.admitted)
+        except Exception as mistake:  # noqa: BLE001 - one call's; `mistaken` ends it
+            self.mistaken(mistake)
 
     # --- 3. money -------------------------------------------------------------------------
 

@@ -236,6 +236,7 @@ class Funds:
         """End a hold of a call that nobody heard of: it counts for nothing."""
         for lease in chain:
             lease.free += lease.each - lease.back
+            self._active[lease] = None
         self.settle(chain, hold, 0)
 
     def granted(self, answer: Granted) -> None:

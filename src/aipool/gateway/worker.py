@@ -200,20 +200,29 @@ class Worker:
         self._context.shipping.push()
 
     async def _tick_forever(self) -> None:
-        context = self._context
         while True:
             await asyncio.sleep(1)
-            context.funds.tick()
-            context.rates.tick(context.passed_seconds())
-            context.tokens.tick()
-            context.journal.tick()
-            now = self._loop.time()
-            for stream in tuple(context.streams):
-                stream.ping(now, PING_SECONDS)
-            rows = context.counters.rows(
-                holds_open=len(context.open_calls), waiting=context.shipping.waiting
-            )
-            self._link.send(Counters(rows))
+            try:
+                self._tick()
+            except Exception as mistake:  # noqa: BLE001 - of this second; the next one comes
+                self._loop.call_exception_handler(
+                    {"message": "a worker's second failed", "exception": mistake}
+                )
+
+    def _tick(self) -> None:
+        """What must be done each second."""
+        context = self._context
+        context.funds.tick()
+        context.rates.tick(context.passed_seconds())
+        context.tokens.tick()
+        context.journal.tick()
+        now = self._loop.time()
+        for stream in tuple(context.streams):
+            stream.ping(now, PING_SECONDS)
+        rows = context.counters.rows(
+            holds_open=len(context.open_calls), waiting=context.shipping.waiting
+        )
+        self._link.send(Counters(rows))
 
     async def _drain(self) -> None:
         """Let calls end, then leave nothing behind."""
