@@ -26,6 +26,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # whoever has installed it has the other one too.
 INCLUDES = {"runtime": ("runtime",), "test": ("runtime", "test"), "prove": ("runtime", "prove")}
 
+# Packages without what they depend on, because only the files in them are used, and which not every
+# machine can have: the server and the weights of a real small model. Tests do without them.
+BESIDES = {"test": "model"}
+
 
 class CannotSetUp(Exception):
     """Why there is no environment, in one line, with what to do about it."""
@@ -111,6 +115,11 @@ def install(root, venv, wanted, run):
         lock = root / "requirements" / f"{wanted}.txt"
         if run([*pip, "install", "--require-hashes", "-r", str(lock)], log) != 0:
             raise CannotSetUp(why_packages_failed(log))
+        if wanted in BESIDES:
+            besides = root / "requirements" / f"{BESIDES[wanted]}.txt"
+            alone = ["install", "--require-hashes", "--no-deps", "-r", str(besides)]
+            if run([*pip, *alone], log) != 0:
+                tell(f"{besides.name}: not for this machine, its tests are skipped, see {log}")
         for name in INCLUDES[wanted]:
             stamp[name] = fresh[name]
     own = [*pip, "install", "--no-build-isolation", "--no-deps", "--editable", str(root)]
@@ -151,9 +160,14 @@ def run_logged(command, log):
 
 def fingerprints(root):
     """What the project asks for now: one digest for each lock, one for pyproject.toml."""
-    files = {name: root / "requirements" / f"{name}.txt" for name in INCLUDES}
-    files["project"] = root / "pyproject.toml"
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    files = {name: [root / "requirements" / f"{name}.txt"] for name in INCLUDES}
+    for name, besides in BESIDES.items():
+        files[name].append(root / "requirements" / f"{besides}.txt")
+    files["project"] = [root / "pyproject.toml"]
+    return {
+        name: hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+        for name, paths in files.items()
+    }
 
 
 def python_id():

@@ -42,7 +42,7 @@ class Checkout:
         self.says = ""
         (self.root / "requirements").mkdir(parents=True)
         (self.root / "pyproject.toml").write_text("[project]\n")
-        for name in ("runtime", "test", "prove"):
+        for name in ("runtime", "test", "prove", "model"):
             self.lock(name, f"{name}-1")
 
     def lock(self, name: str, text: str) -> None:
@@ -87,6 +87,19 @@ def test_the_lock_of_the_tests_brings_that_of_the_program(checkout: Checkout) ->
     checkout.set_up("test")
 
     assert checkout.set_up("runtime") == []
+
+
+def test_what_not_every_machine_can_have_does_not_stop_the_tests(
+    checkout: Checkout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkout.failing = "model.txt"
+
+    assert checkout.set_up("test") == ["venv", "test", "project"]
+    assert "its tests are skipped" in capsys.readouterr().err
+    checkout.failing = ""
+    checkout.lock("model", "model-2")
+    assert checkout.set_up("test") == ["test", "model", "project"]
+    assert "--no-deps" in checkout.commands[1] and "--require-hashes" in checkout.commands[1]
 
 
 def test_the_proofs_are_installed_only_when_asked_for(checkout: Checkout) -> None:
@@ -190,7 +203,7 @@ def test_parallel_runs_share_one_set_up(checkout: Checkout) -> None:
     for run in runs:
         run.join()
 
-    assert len(checkout.commands) == 3
+    assert len(checkout.commands) == 4
 
 
 # --- proofs ---------------------------------------------------------------------------------------
