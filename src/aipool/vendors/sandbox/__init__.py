@@ -23,4 +23,5 @@ SANDBOX = Vendor(
     base_url="http://sandbox/v1",
     max_tokens_field="max_completion_tokens",
     socket="sandbox.sock",
+    verified=True,
 )
