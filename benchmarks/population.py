@@ -95,7 +95,7 @@ def _make_vendors(
         )
         for key in range(people.keys // people.vendors):
             terms = KeyTerms(f"key-{key:03}", f"sk-upstream-{number:04}-{key:040}")
-            pool.put_key(tx, session.act, session.secrets.keyring, vendor, terms)
+            pool.put_key(tx, session.act, session.secrets.keyring, session.vet, vendor, terms)
         made.append(int(vendor.id))
     return made
 

@@ -72,7 +72,8 @@ class World:
         return vendor
 
     def key(self, tx: Transaction, vendor: Vendor, name: str, secret: str = SECRET) -> None:
-        pool.put_key(tx, self.act, self.secrets.keyring, vendor, KeyTerms(name, secret))
+        terms = KeyTerms(name, secret)
+        pool.put_key(tx, self.act, self.secrets.keyring, self.vet, vendor, terms)
 
     def model(self, tx: Transaction, vendor: Vendor, name: str = "m1") -> None:
         catalog.put_model(tx, self.act, self.terms(vendor, name))

@@ -1,4 +1,4 @@
-"""What an expiry, an address list and a limit look like."""
+"""What an address list and a limit look like."""
 
 from __future__ import annotations
 
@@ -51,31 +51,6 @@ def test_a_list_has_a_bound() -> None:
     addresses = [f"10.0.{n // 256}.{n % 256}" for n in range(rules.IPS_MAX + 1)]
     with pytest.raises(Invalid):
         rules.canonical_ips(addresses)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("never", 0),
-        ("Never", 0),
-        ("", 0),
-        ("1970-01-01", 86_400),
-        ("2027-01-31", 1_801_440_000),
-        ("2027-01-31T00:00:00Z", 1_801_353_600),
-        ("2027-01-31 00:00:00", 1_801_353_600),
-        ("2027-01-31T08:00:00+08:00", 1_801_353_600),
-    ],
-)
-def test_a_date_means_its_end_and_a_moment_itself(text: str, seconds: int) -> None:
-    assert rules.parse_expiry(text) == seconds
-
-
-@pytest.mark.parametrize(
-    "text", ["tomorrow", "2027-02-30", "31.01.2027", "9999999999", "0001-01-01"]
-)
-def test_what_is_no_moment_is_refused(text: str) -> None:
-    with pytest.raises(Invalid):
-        rules.parse_expiry(text)
 
 
 @pytest.mark.parametrize("text", ["-1", "1000000.000000001", "1e3", "x", ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from aipool.apply.document import Document, read_document
 from aipool.apply.nodes import ApplyRefused
 from aipool.groups.types import NO_CALL_LIMITS, CallLimits
 from aipool.rating.types import TokenPrice
+from aipool.vendors.types import Action, KeySettings, Ordering, Timeouts
 
 GOOD = """\
 vendors:
@@ -229,7 +231,10 @@ def test_an_odd_number_is_refused_with_its_line_and_its_field(
             ("keys:\n      - {name: main", "keys:\n      - {nam: main"),
             ["vendors[0].keys[0].nam: unknown"],
         ),
-        (("\ntokens:", "\ntokenz:"), ["line 17, tokenz: unknown field; known: groups, models"]),
+        (
+            ("\ntokens:", "\ntokenz:"),
+            ["line 17, tokenz: unknown field; known: groups, keywords, models"],
+        ),
         (("users:", "groups:"), ["line 15, groups: written twice"]),
         (("name: vip,", "name: vip, name: vop,"), ["groups[0].name: written twice"]),
     ],
@@ -297,3 +302,94 @@ def test_a_secret_is_not_in_a_message() -> None:
 )
 def test_what_is_not_such_a_file_is_refused_with_a_line(text: str) -> None:
     assert problems(text).startswith("line 1")
+
+
+CONFIGURED = """
+vendors:
+  - name: mm
+    type: minimax
+    ordering: weighted
+    concurrency: 20
+    low_balance: 9.5
+    keys:
+      - {name: main, api_key: "${KEY}", proxy: "http://10.0.0.1:3128"}
+      - name: spare
+        api_key: "${KEY}"
+        expires: 2027-01-31
+        config:
+          weight: 3
+          model_map: {m1: "17"}
+          headers: {X-Team: blue, X-Key: "${KEY}"}
+          body_set: {top_k: 5, precise: true, nothing: null, share: 0.5, word: "5"}
+          capabilities: {stream_options: false}
+          timeouts: {first_byte: 60}
+keywords:
+  - {vendor_type: minimax, phrase: Account  Frozen, action: invalid}
+models:
+  - name: m1
+    price: {input: 1, output: 2}
+    timeouts: {first_byte: 120, idle: none}
+    routes:
+      - {vendor: mm, groups: [vip, default]}
+"""
+
+
+def test_what_a_key_is_configured_with_is_read_as_json() -> None:
+    document = read(CONFIGURED)
+
+    (vendor,), (model,) = document.vendors, document.models
+    main, spare = vendor.keys
+    assert (vendor.ordering, vendor.concurrency, vendor.low_balance) == (
+        Ordering.WEIGHTED,
+        20,
+        "9.5",
+    )
+    assert main.settings == KeySettings(proxy="http://10.0.0.1:3128")
+    assert spare.expires_at == 1_801_440_000
+    assert spare.settings == KeySettings(
+        weight=3,
+        model_map={"m1": "17"},
+        headers={"X-Team": "blue", "X-Key": "secret-key-0123456789"},
+        body_set={"top_k": 5, "precise": True, "nothing": None, "share": 0.5, "word": "5"},
+        capabilities={"stream_options": False},
+        timeouts=Timeouts(first_byte=60),
+    )
+    assert model.timeouts == Timeouts(first_byte=120)
+    assert model.routes[0].groups == ("vip", "default")
+    (keyword,) = document.keywords
+    assert (keyword.phrase, keyword.action) == ("account frozen", Action.INVALID)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("weight: 3", "weight: 0", "line 13, vendors[0].keys[1].config.weight"),
+        ("weight: 3", "heavy: 3", "config.heavy: there is no such field"),
+        ("X-Team: blue", "Authorization: x", "config.headers.Authorization"),
+        ('{m1: "17"}', "{m1: 17}", "config.model_map.m1"),
+        ("weight: 3", 'proxy: "x"', "config.proxy"),
+        ("http://10.0.0.1:3128", "socks5://x", "keys[0].proxy: a proxy is written"),
+        ("config:\n          weight: 3", "config: 3\n        x:", "must be fields with values"),
+        ('"http://10.0.0.1:3128"', '"http://a:1", config: {proxy: "http://a:1"}', "is in config"),
+        ('"${KEY}", proxy', '"${KEY}", expires: 2027-01-31, proxy', "does not expire"),
+        ("ordering: weighted", "ordering: any", "vendors[0].ordering"),
+        ("concurrency: 20", "concurrency: -1", "vendors[0].concurrency"),
+        ("low_balance: 9.5", "low_balance: much", "vendors[0].low_balance"),
+        ("action: invalid", "action: strip", "keywords[0].action"),
+        ("Account  Frozen", "A", "keywords[0].phrase"),
+        ("first_byte: 120", "first_byte: 0", "models[0].timeouts.first_byte"),
+        ("idle: none", "never: 1", "models[0].timeouts.never: unknown field"),
+    ],
+)
+def test_a_problem_of_the_pool_is_reported_with_its_place(old: str, new: str, problem: str) -> None:
+    assert old in CONFIGURED
+    assert problem in problems(CONFIGURED.replace(old, new, 1))
+
+
+def test_the_example_of_the_documentation_is_a_good_file() -> None:
+    page = (Path(__file__).parents[2] / "docs/configuration.md").read_text("utf-8")
+    example = page[page.index("```yaml\n") + 8 :].partition("```")[0]
+
+    secret = "sk-" + "x" * 43
+    environ = {"MINIMAX_KEY": secret, "SPARE_KEY": secret, "PASSWORD": "long enough"}
+    assert read(example, environ).vendors[0].keys[1].settings.concurrency == 8

@@ -30,7 +30,8 @@ from aipool.ledger import service as ledger
 from aipool.ledger.service import wallet_balance
 from aipool.ledger.types import Lend, LendRule
 from aipool.pool import service as pool
-from tests.apply.test_document import GOOD
+from aipool.vendors.types import KeySettings
+from tests.apply.test_document import CONFIGURED, GOOD
 from tests.world import World, open_world
 
 ENVIRON = {"KEY": "secret-key-0123456789"}
@@ -393,3 +394,78 @@ def test_a_file_of_many_models_is_one_revision(world: World) -> None:
     with world.database.read() as connection:
         assert len(catalog.list_models(connection)) == 301
         assert current_revision(connection) == 1
+
+
+GROUP = "groups:\n  - {name: vip, models: [m1]}\n"
+
+
+def test_the_pool_is_configured_and_the_second_time_writes_nothing(world: World) -> None:
+    def configure(text: str) -> Applied:
+        document = read_document(text, {"KEY": "secret-key-0123456789"})
+        return carry_out(
+            world.database, document, world.act, world.secrets, world.vet, dry_run=False
+        )
+
+    first = configure(CONFIGURED + GROUP)
+    again = configure(CONFIGURED + GROUP)
+
+    assert {verb for verb, *_ in first.steps} == {"created"}
+    assert set(verbs(again).values()) == {"unchanged"}
+    assert again.revision == 0
+    with world.database.read() as connection:
+        vip = groups.get_group(connection, "vip")
+        default = groups.get_group(connection, "default")
+        (route,) = catalog.get_model(connection, "m1").routes
+        snapshot = build_snapshot(connection, world.secrets.keyring)
+    assert route.groups == (vip.id, default.id)
+    (vendor,) = snapshot.vendors
+    assert (vendor.ordering.value, vendor.concurrency) == ("weighted", 20)
+    assert [key.expires_at for key in vendor.keys] == [0, 1_801_440_000]
+    assert snapshot.models[0].timeouts.first_byte == 120
+    assert [one.phrase for one in snapshot.keywords] == ["account frozen"]
+
+    changed = configure(
+        CONFIGURED.replace("weight: 3", "weight: 4")
+        .replace("action: invalid", "action: cool")
+        .replace("first_byte: 120", "first_byte: 90")
+        .replace("concurrency: 20", "concurrency: 21")
+    )
+    assert details(changed) == {
+        "vendor": "concurrency 20 -> 21",
+        "key": "config.weight",
+        "keyword": "action invalid -> cool",
+        "model": "timeouts",
+    }
+
+
+def test_another_key_becomes_the_default_one_and_the_former_may_expire(world: World) -> None:
+    keys = "vendors:\n  - name: mm\n    type: minimax\n    keys:\n"
+    one, two = "      - {name: a, api_key: x%s}\n", "      - {name: b, api_key: y%s}\n"
+    apply(world, keys + one % "" + two % ", expires: 2027-01-31")
+
+    apply(world, keys + two % "" + one % ", expires: 2027-01-31")
+
+    with world.database.read() as connection:
+        listed = pool.list_keys(connection)
+    assert [(key.name, key.default, bool(key.expires_at)) for key in listed] == [
+        ("b", True, False),
+        ("a", False, True),
+    ]
+
+
+def test_a_key_that_moves_with_its_file_keeps_its_secret(world: World) -> None:
+    apply(world)
+
+    moved = GOOD.replace('api_key: "${KEY}"', 'api_key: "${KEY}", config: {base_url: URL}')
+    apply(world, moved.replace("URL", "https://elsewhere.example/v1"))
+
+    with world.database.read() as connection:
+        (key,) = pool.list_keys(connection)
+    assert not key.secret_missing
+    assert key.settings == KeySettings(base_url="https://elsewhere.example/v1")
+
+
+def test_a_group_that_is_nowhere_is_named_with_its_place(world: World) -> None:
+    assert "models[0].routes[0].group: there is no group" in refusal(
+        world, GOOD.replace("model: up,", "model: up, groups: [nobody],")
+    )

@@ -17,6 +17,7 @@ from aipool.groups import service as groups
 from aipool.kit.errors import BusinessError, Invalid
 from aipool.kit.money import MoneyError
 from aipool.rating.types import TokenPrice
+from aipool.vendors.types import NO_TIMEOUTS, Timeouts
 from tests.world import COST, World, open_world
 
 
@@ -207,3 +208,51 @@ def test_a_route_may_be_limited_to_groups(world: World) -> None:
         model = catalog.get_model(tx.connection, "m1")
 
     assert [route.groups for route in model.routes] == [(3, 1), ()]
+
+
+def test_routes_are_put_alone_and_keep_the_versions_of_their_costs(world: World) -> None:
+    with world.database.write() as tx:
+        vendor, other = world.vendor(tx), world.vendor(tx, "other")
+        world.model(tx, vendor)
+        model = catalog.get_model(tx.connection, "m1")
+        (route,) = model.routes
+        more = Route(other.id, "up", replace_price(route.cost, output_nano=7), (3,))
+
+        assert catalog.put_routes(tx, world.act, model, [more, route])
+        after = catalog.get_model(tx.connection, "m1")
+        assert not catalog.put_routes(tx, world.act, model, after.routes)
+
+        assert after.routes[1] == route
+        assert (after.routes[0].vendor_id, after.routes[0].groups) == (other.id, (3,))
+        assert after.price == model.price
+        assert catalog.models_routed_to(tx.connection, other.id) == ["m1"]
+        for wrong in ([], [route] * (catalog.ROUTES_MAX + 1)):
+            with pytest.raises(Invalid):
+                catalog.put_routes(tx, world.act, model, wrong)
+
+
+def test_timeouts_of_a_model_are_kept_and_changed(world: World) -> None:
+    timeouts = Timeouts(first_byte=90.0, idle=2.5)
+    with world.database.write() as tx:
+        vendor = world.vendor(tx)
+        terms = replace(world.terms(vendor), timeouts=timeouts)
+        catalog.put_model(tx, world.act, terms)
+        assert catalog.get_model(tx.connection, "m1").timeouts == timeouts
+        assert catalog.put_model(tx, world.act, world.terms(vendor)) == (False, ("timeouts",))
+        model = catalog.get_model(tx.connection, "m1")
+        assert model.timeouts == NO_TIMEOUTS
+
+        assert catalog.set_timeouts(tx, world.act, model, timeouts)
+        assert not catalog.set_timeouts(tx, world.act, model, timeouts)
+
+        assert catalog.get_model(tx.connection, "m1").timeouts == timeouts
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "3601", "0.05", "x", "", "inf", "nan"])
+def test_an_absurd_timeout_is_refused(text: str) -> None:
+    with pytest.raises(Invalid):
+        rules.timeout_seconds(text)
+
+
+def test_a_timeout_is_seconds_or_none() -> None:
+    assert (rules.timeout_seconds("0.5"), rules.timeout_seconds("none")) == (0.5, None)

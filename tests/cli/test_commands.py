@@ -163,6 +163,141 @@ def test_vendors_and_keys_never_show_a_secret(run: Run) -> None:
     assert not any(SECRET in output.output for output in [*outputs, listed])
 
 
+def test_a_key_is_configured_field_by_field_and_listed_with_its_status(run: Run) -> None:
+    create = ("vendor", "create", "mm", "--type", "minimax", "--api-key-stdin", "--set", "weight=2")
+    good(run(*create, stdin=f"{SECRET}\n"))
+    made = ("key", "create", "mm", "--name", "spare", "--expires", "+7d", "--api-key-stdin")
+    more = (
+        "--set",
+        "headers.X-Team=7",
+        "--set",
+        'models=["a","b"]',
+        "--proxy",
+        "http://p.example:1",
+    )
+    good(run(*made, *more, stdin=f"{SECRET}2\n"))
+    said = ("--set", "weight=3", "--unset", "headers.X-Team", "--name", "other")
+    assert "config.weight" in good(run("key", "set", "mm", "spare", *said)).stderr
+    assert "nothing changed" in good(run("key", "set", "mm", "other", "--name", "other")).stderr
+
+    first, second = rows(run("key", "list", "mm", "-o", "json"))
+    assert (first["config"], first["expires"], first["status"]) == (
+        {"weight": 2},
+        "never",
+        "normal",
+    )
+    assert second["config"] == {
+        "models": ["a", "b"],
+        "proxy": "http://p.example:1",
+        "weight": 3,
+    }
+    assert second["expires"] != "never"
+    assert rows(run("key", "list", "--status", "disabled", "-o", "json")) == []
+    assert len(rows(run("key", "list", "--search", "OTH", "-o", "json"))) == 1
+
+    for words, problem in (
+        (("--set", "weight=0"), "config.weight"),
+        (("--set", "headers.Authorization=x"), "config.headers.Authorization"),
+        (("--set", "weight"), "field=value"),
+        (("--expires", "yesterday"), "--expires"),
+        (("--expires", "2020-01-01"), "a moment to come"),
+    ):
+        assert problem in refused(run("key", "set", "mm", "other", *words))
+    assert "does not expire" in refused(run("key", "set", "mm", "key1", "--expires", "+7d"))
+    assert "none of normal" in refused(run("key", "list", "--status", "well"))
+
+
+def test_keys_are_pasted_with_a_result_a_line(run: Run) -> None:
+    good(run("vendor", "create", "box", "--type", "sandbox"))
+
+    result = run("key", "paste", "box", "-o", "json", stdin="sk-1\n\nspare sk-2\nsk-1\nspare x\n")
+
+    assert result.exit_code == 1
+    assert [(row["line"], row["result"], row["name"]) for row in json.loads(result.stdout)] == [
+        (1, "created", "key2"),
+        (2, "blank", ""),
+        (3, "created", "spare"),
+        (4, "duplicate", "key2"),
+        (5, "refused", ""),
+    ]
+    assert "sk-" not in result.output
+
+
+def test_a_key_is_ordered_made_default_and_says_what_was_done_to_it(run: Run) -> None:
+    good(run("vendor", "create", "box", "--type", "sandbox"))
+    good(run("key", "paste", "box", stdin="a sk-1\nb sk-2\n"))
+    good(run("key", "order", "box", "b", "key1"))
+    good(run("key", "default", "box", "a"))
+    good(run("key", "delete", "box", "key1"))
+    good(run("key", "disable", "box", "b"))
+    assert "b was disabled" in good(run("key", "enable", "box", "b")).stderr
+
+    listed = rows(run("key", "list", "-o", "json"))
+    assert [(key["name"], key["place"], key["default"]) for key in listed] == [
+        ("b", 1, False),
+        ("a", 2, True),
+    ]
+    trail = rows(run("key", "trail", "box", "b", "-o", "json"))
+    assert [row["what"] for row in trail] == ["key.enable", "key.disable", "key.create"]
+
+
+def test_a_vendor_is_changed_and_its_keys_do_not_go_along(run: Run) -> None:
+    create = ("vendor", "create", "mm", "--type", "minimax", "--ordering", "weighted")
+    good(run(*create, "--api-key-stdin", stdin=f"{SECRET}\n"))
+    changed = ("--concurrency", "5", "--low-balance", "20", "--ordering", "priority")
+    assert "changed mm" in good(run("vendor", "set", "mm", *changed)).stderr
+    assert "nothing changed" in good(run("vendor", "set", "mm", *changed)).stderr
+    (vendor,) = rows(run("vendor", "list", "-o", "json"))
+    assert (vendor["ordering"], vendor["concurrency"], vendor["low_balance"]) == (
+        "priority",
+        5,
+        "20",
+    )
+
+    moved = good(run("vendor", "set", "mm", "--base-url", "https://elsewhere.example/v1"))
+
+    assert "the secret of key1 was dropped" in moved.stderr
+    (key,) = rows(run("key", "list", "-o", "json"))
+    assert (key["status"], key["reason"], key["secret"]) == ("error", "secret_missing", "")
+    good(run("key", "set", "mm", "key1", "--api-key-stdin", stdin=f"{SECRET}\n"))
+    assert rows(run("key", "list", "-o", "json"))[0]["status"] == "normal"
+    assert "--yes" in refused(run("vendor", "delete", "mm"))
+    good(run("vendor", "delete", "mm", "--yes"))
+    assert rows(run("vendor", "list", "-o", "json")) == []
+    assert "key_page" in good(run("vendor", "types")).stdout
+
+
+def test_keywords_and_routes_are_kept(run: Run) -> None:
+    for name in ("one", "two"):
+        good(run("vendor", "create", name, "--type", "sandbox"))
+    price = ("--input-price", "1", "--output-price", "2")
+    good(run("model", "create", "m1", "--vendor", "one", *price))
+    good(run("group", "create", "vip"))
+    added = ("route", "add", "m1", "--vendor", "two", "--upstream-model", "up", "--group", "vip")
+    good(run(*added, "--cost-output", "3", "--place", "1"))
+    assert [
+        (row["vendor"], row["upstream_model"], row["cost"], row["groups"])
+        for row in rows(run("route", "list", "m1", "-o", "json"))
+    ] == [("two", "up", "0/0/3", ["vip"]), ("one", "m1", "0/0/0", "all")]
+    good(run("route", "move", "m1", "1", "2"))
+    assert rows(run("route", "list", "m1", "-o", "json"))[0]["vendor"] == "one"
+    assert "from 1 to 2" in refused(run("route", "delete", "m1", "3"))
+    good(run("route", "delete", "m1", "1"))
+    assert "at least one" in refused(run("route", "delete", "m1", "1"))
+    assert "two" in refused(run("vendor", "delete", "two", "--yes"))
+
+    good(run("model", "set", "m1", "--first-byte", "90", "--idle", "none"))
+    (model,) = rows(run("model", "list", "-o", "json"))
+    assert model["timeouts"] == {"first_byte": 90.0, "first_event": None, "idle": None}
+
+    good(run("keyword", "add", "Account frozen", "--action", "invalid"))
+    (keyword,) = rows(run("keyword", "list", "-o", "json"))
+    assert (keyword["phrase"], keyword["action"]) == ("account frozen", "invalid")
+    assert "none of" in refused(run("keyword", "add", "other words", "--action", "strip"))
+    good(run("keyword", "delete", str(keyword["id"])))
+    assert rows(run("keyword", "list", "-o", "json")) == []
+
+
 def test_a_model_and_a_group_are_made_and_a_model_goes_off_sale(run: Run) -> None:
     good(run("vendor", "create", "box", "--type", "sandbox"))
     model = (

@@ -9,11 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy.engine import Connection
 
 from aipool import migrate
 from aipool.kit.db import Database, open_database
 from aipool.migrations.schema import metadata
+from aipool.pool import store
+from aipool.vendors.types import NO_SETTINGS, Ordering
 from tests import postgres
 
 
@@ -54,7 +58,8 @@ _PARTS = {
     " JOIN pg_class ON pg_class.oid = attrelid"
     " LEFT JOIN pg_collation ON pg_collation.oid = attcollation"
     " LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum"
-    " WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0",
+    " WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0"
+    " AND NOT attisdropped",
     "constraint": "SELECT conrelid::regclass || '.' || conname, pg_get_constraintdef(oid)"
     # What is never NULL is seen at the column; its constraint keeps the name of a renamed one.
     " FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'",
@@ -177,3 +182,68 @@ def test_processes_that_start_together_migrate_once(url: str) -> None:
     database = open_database(url)
     assert migrate.pending(database) == []
     database.close()
+
+
+# --- what is there goes along ---------------------------------------------------------------------
+
+
+def upgrade(database: Database, step: str) -> None:
+    """Up to this step, as an older program would have left it."""
+    config = Config()
+    config.set_main_option("script_location", "aipool:migrations")
+    config.set_main_option("path_separator", "os")
+    with database.write() as tx:
+        config.attributes["connection"] = tx.connection
+        command.upgrade(config, step)
+
+
+def test_a_keys_proxy_becomes_a_part_of_its_configuration(database: Database) -> None:
+    upgrade(database, "0004")
+    with database.write() as tx:
+        for statement in (
+            "INSERT INTO vendors VALUES (3, 'mm', 'minimax', 'https://a.example/v1', 7)",
+            "INSERT INTO prices VALUES (1, 1, 1, 1, 1)",
+            "INSERT INTO models (id, name, kind, context_tokens, max_output_tokens, enabled,"
+            " price_id, created_at_ms) VALUES (1, 'm', 'chat', 9, 9, TRUE, 1, 1)",
+            "INSERT INTO routes VALUES (1, 0, 3, 'm', 1, '[]')",
+            *(
+                "INSERT INTO upstream_keys (id, vendor_id, name, position, is_default, enabled,"
+                " sealed_secret, last4, proxy_url, config, created_at_ms) VALUES"
+                f" ({number}, 3, 'key{number}', {number}, FALSE, TRUE, 's', '',"
+                f" '{proxy}', '{{}}', 5)"
+                for number, proxy in ((1, "http://10.0.0.1:3128"), (2, ""))
+            ),
+        ):
+            tx.connection.exec_driver_sql(statement)
+
+    migrate.migrate(database)
+
+    with database.read() as connection:
+        first, second = store.list_keys(connection)
+        (vendor,) = store.list_vendors(connection)
+        routed = connection.exec_driver_sql("SELECT vendor_id FROM routes").scalar()
+    assert (first.settings.proxy, second.settings) == ("http://10.0.0.1:3128", NO_SETTINGS)
+    assert (first.edited_at_ms, first.generation, first.expires_at) == (5, 1, 0)
+    assert (vendor.id, vendor.base_url, vendor.ordering) == (
+        3,
+        "https://a.example/v1",
+        Ordering.PRIORITY,
+    )
+    assert routed == 3
+
+
+def test_the_id_of_a_deleted_vendor_is_not_given_again(database: Database) -> None:
+    migrate.migrate(database)
+    with database.write() as tx:
+        made = [
+            store.insert_vendor(
+                tx.connection, name=name, vendor_type="minimax", base_url="https://a", at_ms=1
+            )
+            for name in ("a", "b")
+        ]
+        store.delete_vendor(tx.connection, made[-1].id)
+        last = store.insert_vendor(
+            tx.connection, name="c", vendor_type="minimax", base_url="https://a", at_ms=1
+        )
+
+    assert last.id > made[-1].id

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
 from aipool.kit.errors import Invalid
 from aipool.kit.outbound import Vet
 from aipool.pool import rules
+from aipool.vendors.types import KeySettings
 
 
 @pytest.mark.parametrize(
@@ -72,15 +75,70 @@ def test_only_a_vendor_that_may_need_none_takes_an_empty_secret() -> None:
         rules.check_secret("openai", "")
 
 
-@pytest.mark.parametrize("proxy", ["", "http://10.0.0.1:3128", "http://proxy.example:8080/"])
-def test_a_plain_http_proxy_is_accepted(proxy: str) -> None:
-    rules.check_proxy(proxy)
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        ("sk-1", ("", "sk-1")),
+        ("  sk-1  ", ("", "sk-1")),
+        ("spare sk-1", ("spare", "sk-1")),
+        ("spare,sk-1", ("spare", "sk-1")),
+        ("my own key , sk-1", ("my own key", "sk-1")),
+        ("spare\tsk-1", ("spare", "sk-1")),
+        ("sk-1,", None),
+        (",", None),
+    ],
+)
+def test_a_line_is_a_secret_or_a_name_and_a_secret(line: str, read: tuple[str, str] | None) -> None:
+    assert rules.name_and_secret(line) == read
 
 
 @pytest.mark.parametrize(
-    "proxy",
-    ["10.0.0.1:3128", "https://p:1", "socks5://p:1", "http://p", "http://u:s@p:1", "http://p:1/x"],
+    ("base_url", "settings", "url"),
+    [
+        ("https://a.example/v1", KeySettings(), "https://a.example/v1/chat/completions"),
+        ("https://a.example", KeySettings(), "https://a.example/v1/chat/completions"),
+        (
+            "https://a.example/v1",
+            KeySettings(base_url="https://b.example:8443/v3", query={"k": "v"}),
+            "https://b.example:8443/v3/chat/completions?k=v",
+        ),
+    ],
 )
-def test_another_proxy_is_refused(proxy: str) -> None:
+def test_the_resolved_url_is_the_one_that_is_called(
+    base_url: str, settings: KeySettings, url: str
+) -> None:
+    assert rules.resolved_url("openai_compatible", base_url, settings, "m") == url
+
+
+@pytest.mark.parametrize("text", ["", "0", "20", "0.5", "999999999999999.123456789"])
+def test_an_amount_is_a_decimal_number(text: str) -> None:
+    rules.check_amount(text)
+
+
+@pytest.mark.parametrize("text", ["-1", "1e3", ".5", "1.", "01", "x", "1.0000000001", "1 "])
+def test_another_amount_is_refused(text: str) -> None:
     with pytest.raises(Invalid):
-        rules.check_proxy(proxy)
+        rules.check_amount(text)
+
+
+@pytest.mark.parametrize("text", ["x", "", "x" * 201, "a\x00b"])
+def test_a_phrase_that_is_nowhere_or_everywhere_is_refused(text: str) -> None:
+    with pytest.raises(Invalid):
+        rules.phrase(text)
+
+
+@pytest.mark.parametrize(("text", "number"), [("none", 0), ("0", 0), ("7", 7)])
+def test_calls_at_a_time_are_a_number_or_none(text: str, number: int) -> None:
+    assert rules.concurrency(text) == number
+    with pytest.raises(Invalid):
+        rules.concurrency(f"-{text}")
+
+
+def test_private_addresses_of_keys_need_leave() -> None:
+    inward = KeySettings(base_url="http://10.0.0.7:8000/v1")
+    with pytest.raises(Invalid) as caught:
+        rules.checked_settings("openai_compatible", inward, Vet())
+    assert caught.value.field == "config.base_url"
+
+    allowed = Vet([ip_network("10.0.0.0/8")])
+    assert rules.checked_settings("openai_compatible", inward, allowed) == inward

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from aipool.audit import service as audit
 from aipool.audit.tables import audit_entries
 from aipool.kit.db import Transaction
 from aipool.kit.errors import BusinessError, Conflict, Invalid, NotFound
@@ -15,6 +17,7 @@ from aipool.kit.sealing import Unsealable
 from aipool.pool import service as pool
 from aipool.pool.tables import upstream_keys
 from aipool.pool.types import KeyTerms, Vendor
+from aipool.vendors.types import Action, KeySettings, Keyword, Ordering
 from tests.world import SECRET, World, open_world
 
 
@@ -44,8 +47,10 @@ def test_the_first_key_is_the_default_one_and_cannot_be_deleted(world: World) ->
 def test_another_key_can_become_the_default_one(world: World) -> None:
     with world.database.write() as tx:
         vendor = world.vendor(tx, keys=("main", "spare"))
-        assert pool.set_default_key(tx, world.act, vendor, "spare")
-        assert not pool.set_default_key(tx, world.act, vendor, "spare")
+        assert pool.set_default_key(tx, world.act, pool.key_named(tx.connection, vendor, "spare"))
+        assert not pool.set_default_key(
+            tx, world.act, pool.key_named(tx.connection, vendor, "spare")
+        )
 
         main, spare = pool.list_keys(tx.connection, vendor)
         assert (main.default, spare.default) == (False, True)
@@ -54,11 +59,11 @@ def test_another_key_can_become_the_default_one(world: World) -> None:
 def test_the_id_of_a_deleted_key_is_not_given_again(world: World) -> None:
     with world.database.write() as tx:
         vendor = world.vendor(tx, keys=("main", "spare"))
-        spare = pool.get_key(tx.connection, vendor, "spare")
+        spare = pool.key_named(tx.connection, vendor, "spare")
         pool.delete_key(tx, world.act, spare)
         world.key(tx, vendor, "new")
 
-        assert pool.get_key(tx.connection, vendor, "new").id > spare.id
+        assert pool.key_named(tx.connection, vendor, "new").id > spare.id
 
 
 def test_a_key_moves_to_a_place_and_the_others_keep_their_order(world: World) -> None:
@@ -84,19 +89,19 @@ def test_named_keys_come_first_and_the_rest_follows(world: World) -> None:
     with world.database.write() as tx:
         vendor = world.vendor(tx, keys=("a", "b", "c", "d"))
 
-        pool.order_keys(tx, world.act, vendor, ["d", "b"])
+        pool.put_first(tx, world.act, vendor, ["d", "b"])
 
         assert names(tx, vendor) == ["d", "b", "a", "c"]
         with pytest.raises(NotFound):
-            pool.order_keys(tx, world.act, vendor, ["nobody"])
+            pool.put_first(tx, world.act, vendor, ["nobody"])
         with pytest.raises(Invalid):
-            pool.order_keys(tx, world.act, vendor, ["a", "a"])
+            pool.put_first(tx, world.act, vendor, ["a", "a"])
 
 
 def test_a_secret_is_stored_sealed_and_only_its_end_is_shown(world: World) -> None:
     with world.database.write() as tx:
         vendor = world.vendor(tx)
-        key = pool.get_key(tx.connection, vendor, "main")
+        key = pool.key_named(tx.connection, vendor, "main")
 
         stored = str(tx.connection.execute(sa.select(upstream_keys)).all())
         trail = str(tx.connection.execute(sa.select(audit_entries)).all())
@@ -110,7 +115,7 @@ def test_nothing_of_a_short_secret_is_shown(world: World) -> None:
         vendor = world.vendor(tx, keys=())
         world.key(tx, vendor, "main", "short")
 
-        assert pool.get_key(tx.connection, vendor, "main").last4 == ""
+        assert pool.key_named(tx.connection, vendor, "main").last4 == ""
 
 
 def test_a_sealed_secret_copied_to_another_key_does_not_open(world: World) -> None:
@@ -141,7 +146,7 @@ def test_another_secret_is_a_change_and_is_used(world: World) -> None:
         vendor = world.vendor(tx)
     with world.database.write() as tx:
         terms = KeyTerms("main", "another-secret-0123456789")
-        key, changed = pool.put_key(tx, world.act, world.secrets.keyring, vendor, terms)
+        key, changed = pool.put_key(tx, world.act, world.secrets.keyring, world.vet, vendor, terms)
         secrets = pool.open_secrets(tx.connection, world.secrets.keyring)
 
     assert changed == ("api_key",)
@@ -185,9 +190,193 @@ def test_a_taken_name_and_an_unknown_one_are_refused(world: World) -> None:
         vendor = world.vendor(tx)
         keyring = world.secrets.keyring
         for act in (
-            lambda: pool.create_key(tx, world.act, keyring, vendor, KeyTerms("main", SECRET)),
-            lambda: pool.get_key(tx.connection, vendor, "nobody"),
+            lambda: pool.create_key(
+                tx, world.act, keyring, world.vet, vendor, KeyTerms("main", SECRET)
+            ),
+            lambda: pool.key_named(tx.connection, vendor, "nobody"),
             lambda: pool.get_vendor(tx.connection, "nobody"),
         ):
             with pytest.raises(BusinessError):
                 act()
+
+
+def test_a_vendor_that_a_route_names_cannot_be_deleted(world: World) -> None:
+    with world.database.write() as tx:
+        vendor, spare = world.vendor(tx), world.vendor(tx, "spare")
+        world.model(tx, vendor)
+        with pytest.raises(Conflict, match="m1") as caught:
+            pool.delete_vendor(tx, world.act, vendor)
+        assert caught.value.code == "vendor_in_use"
+
+        pool.delete_vendor(tx, world.act, spare)
+
+        assert [one.name for one in pool.list_vendors(tx.connection)] == ["mm"]
+        assert all(key.vendor_id == vendor.id for key in pool.list_keys(tx.connection))
+
+
+def test_a_vendor_is_changed_in_what_is_said(world: World) -> None:
+    with world.database.write() as tx:
+        vendor = world.vendor(tx)
+        world.vendor(tx, "taken")
+        after, dropped = pool.change_vendor(
+            tx,
+            world.act,
+            world.vet,
+            vendor,
+            name="other",
+            ordering=Ordering.WEIGHTED,
+            concurrency=9,
+            low_balance="20.5",
+        )
+
+        assert dropped == ()
+        stored = pool.get_vendor(tx.connection, "other")
+        assert stored == after
+        assert (stored.ordering, stored.concurrency, stored.low_balance, stored.base_url) == (
+            Ordering.WEIGHTED,
+            9,
+            "20.5",
+            vendor.base_url,
+        )
+        with pytest.raises(Conflict):
+            pool.change_vendor(tx, world.act, world.vet, vendor, name="taken")
+        for wrong in ({"concurrency": -1}, {"low_balance": "-1"}, {"base_url": "https://[::1]"}):
+            with pytest.raises(Invalid):
+                pool.change_vendor(
+                    tx,
+                    world.act,
+                    world.vet,
+                    vendor,
+                    **wrong,
+                )
+
+
+def test_a_vendor_is_made_once(world: World) -> None:
+    with world.database.write() as tx:
+        for name in ("mm", "other"):
+            pool.create_vendor(tx, world.act, world.vet, name=name, vendor_type="minimax")
+        with pytest.raises(Conflict):
+            pool.create_vendor(tx, world.act, world.vet, name="mm", vendor_type="openai")
+
+
+def test_a_keyword_is_added_once_changed_and_deleted(world: World) -> None:
+    with world.database.write() as tx:
+        added = pool.add_keyword(
+            tx, world.act, vendor_type="", phrase="  Account  FROZEN ", action=Action.INVALID
+        )
+        assert added.keyword == Keyword("", "account frozen", Action.INVALID)
+        with pytest.raises(Conflict):
+            pool.add_keyword(
+                tx, world.act, vendor_type="", phrase="account frozen", action=Action.COOL
+            )
+        again = {"vendor_type": "", "phrase": "account frozen"}
+        assert pool.put_keyword(tx, world.act, **again, action=Action.INVALID) == ()
+        assert pool.put_keyword(tx, world.act, **again, action=Action.COOL) == (
+            "action invalid -> cool",
+        )
+        with pytest.raises(Invalid):
+            pool.add_keyword(tx, world.act, vendor_type="nothing", phrase="xx", action=Action.COOL)
+        with pytest.raises(Invalid):
+            pool.add_keyword(tx, world.act, vendor_type="", phrase="xx", action=Action.STRIP)
+
+        pool.delete_keyword(tx, world.act, added.id)
+
+        assert pool.list_keywords(tx.connection) == []
+        with pytest.raises(NotFound):
+            pool.delete_keyword(tx, world.act, added.id)
+
+
+def test_health_is_void_when_a_key_is_called_otherwise_and_not_by_its_name_or_share(
+    world: World,
+) -> None:
+    def change(**fields: object) -> int:
+        with world.database.write() as tx:
+            after, _ = pool.change_key(
+                tx,
+                world.act,
+                world.secrets.keyring,
+                world.vet,
+                key,
+                **fields,  # type: ignore[arg-type]
+            )
+        return after.generation
+
+    with world.database.write() as tx:
+        vendor = world.vendor(tx, keys=("main", "spare"))
+        key = pool.key_named(tx.connection, vendor, "spare")
+
+    assert change(name="other") == 1
+    assert change(expires_at=world.act.at_ms // 1000 + 60) == 1
+    assert change(settings=KeySettings(weight=5, concurrency=3)) == 1
+    assert change(settings=KeySettings(weight=5, concurrency=3, query={"a": "b"})) == 2
+    assert change(secret="another-secret-0123456789") == 3
+
+
+def test_a_test_that_was_good_is_not_heard_when_the_key_was_changed_meanwhile(
+    world: World,
+) -> None:
+    with world.database.write() as tx:
+        vendor = world.vendor(tx)
+        tested = pool.key_named(tx.connection, vendor, "main")
+        pool.enable_key(tx, world.act, tested)
+
+        assert not pool.clear_health(tx, world.act, tested, why="it answered")
+        now = pool.get_key(tx.connection, tested.id)
+        assert pool.clear_health(tx, world.act, now, why="it answered")
+
+        entry, *_ = audit.entries(tx.connection, pool.key_target(now.id))
+        assert (entry.action, entry.after) == ("key.clear_health", {"why": "it answered"})
+        assert pool.get_key(tx.connection, now.id).generation == now.generation + 1
+
+
+def test_the_terms_of_a_key_are_put_whole(world: World) -> None:
+    def put(**terms: object) -> tuple[str, ...] | None:
+        with world.database.write() as tx:
+            wanted = replace(KeyTerms("spare", SECRET), **terms)  # type: ignore[arg-type]
+            _, changed = pool.put_key(
+                tx, world.act, world.secrets.keyring, world.vet, vendor, wanted
+            )
+        return changed
+
+    with world.database.write() as tx:
+        vendor = world.vendor(tx)
+    elsewhere = KeySettings(base_url="https://elsewhere.example/v1")
+    assert put(settings=KeySettings(weight=2)) is None
+    assert put(settings=KeySettings(weight=2)) == ()
+    assert put() == ("config.weight",)
+    # The secret stands in the same terms, so it may go there.
+    assert put(settings=elsewhere) == ("config.base_url", "api_key")
+    assert put(settings=elsewhere, expires_at=1_800_000_000) == (
+        "expires never -> 2027-01-15T08:00:00Z",
+    )
+
+
+def test_at_most_so_many_keys_are_pasted_at_once(world: World) -> None:
+    with world.database.write() as tx:
+        vendor = world.vendor(tx)
+        with pytest.raises(Invalid):
+            pool.create_keys(
+                tx,
+                world.act,
+                world.secrets.keyring,
+                world.vet,
+                vendor,
+                ["x"] * (pool.LINES_MAX + 1),
+                settings=KeySettings(),
+                expires_at=0,
+            )
+
+
+def test_the_trail_of_a_key_is_read_newest_first_and_page_by_page(world: World) -> None:
+    with world.database.write() as tx:
+        vendor = world.vendor(tx, keys=("main", "other"))
+        key = pool.key_named(tx.connection, vendor, "main")
+        pool.disable_key(tx, world.act, key)
+        pool.enable_key(tx, world.act, key)
+
+        newest, disabled = audit.entries(tx.connection, pool.key_target(key.id), limit=2)
+        (created,) = audit.entries(tx.connection, pool.key_target(key.id), before_id=disabled.id)
+
+    assert (newest.action, newest.actor) == ("key.enable", "test")
+    assert (disabled.before, disabled.after) == ({"enabled": True}, {"enabled": False})
+    assert (created.action, created.before) == ("key.create", None)

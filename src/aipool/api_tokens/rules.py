@@ -1,12 +1,11 @@
-"""Decisions about API tokens: what an expiry, an address list and a secret look like."""
+"""Decisions about API tokens: what an address list and a secret look like."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, time, timedelta
 
-from aipool.api_tokens.types import NEVER, Reset, TokenWithOwner
+from aipool.api_tokens.types import Reset, TokenWithOwner
 from aipool.groups.rules import NO_LIMIT
 from aipool.kit.digests import PREFIX, RANDOM_CHARACTERS, is_token
 from aipool.kit.errors import Invalid
@@ -25,33 +24,6 @@ def canonical_ips(texts: Iterable[str]) -> tuple[str, ...]:
     if len(networks) > IPS_MAX:
         raise Invalid("too_many_ips", f"at most {IPS_MAX} addresses and networks", field="ips")
     return tuple(sorted(networks))
-
-
-def parse_expiry(text: str) -> int:
-    """Unix seconds of a moment a person wrote, NEVER for `never`.
-
-    A date means the end of that day; a moment without a zone is UTC. Raises Invalid.
-    """
-    written = text.strip()
-    if written.lower() in ("", "never"):
-        return NEVER
-    try:
-        if len(written) == len("2026-01-31"):
-            day = date.fromisoformat(written)
-            moment = datetime.combine(day + timedelta(days=1), time(), UTC)
-        else:
-            moment = datetime.fromisoformat(written)
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        seconds = int(moment.timestamp())
-    except (ValueError, OverflowError):
-        seconds = 0
-    if seconds <= 0:
-        raise Invalid(
-            "invalid_expiry",
-            f"{text!r} is no moment: write never, 2027-01-31 or 2027-01-31T18:00:00+08:00",
-            field="expires",
-        )
-    return seconds
 
 
 def limit_nano(text: str) -> int | None:

@@ -7,11 +7,10 @@ from enum import StrEnum
 from typing import NewType
 
 from aipool.groups.types import NO_CALL_LIMITS, CallLimits
+from aipool.kit.expiry import NEVER
 from aipool.ledger.rules import Period, token_limit_budget
 
 TokenId = NewType("TokenId", int)
-
-NEVER = 0
 
 
 class Reset(StrEnum):

@@ -1,20 +1,34 @@
 """What may stand in the file, and what is wrong with it by itself.
 
     vendors:
-      - name: minimax            type: minimax, openai, deepseek, openai_compatible, sandbox
+      - name: minimax            type: minimax, openai, deepseek, openai_compatible, sandbox, …
         type: minimax
         base_url: https://…      left out: the usual one of the type
+        ordering: priority       or weighted, least_latency
+        concurrency: 200         calls in flight over all its keys; left out: any number
+        low_balance: 20          below it you are told, in the currency of the vendor
         keys:                    in the order of trying; the first is the default key
           - {name: main, api_key: "${MINIMAX_KEY}", proxy: "http://10.0.0.1:3128"}
+          - name: spare
+            api_key: "${SPARE_KEY}"
+            expires: 2027-01-31              the default key does not expire
+            config:                          see below
+              model_map: {MiniMax-M3: my-own-name}
+              timeouts: {first_byte: 60}
+              concurrency: 8
+    keywords:                    words in a vendor's error message, and what they mean
+      - {vendor_type: minimax, phrase: "account frozen", action: invalid}
     models:
       - name: MiniMax-M3
         kind: chat
         context: 200000
         max_output_tokens: 16384
         hidden_reasoning: true                                     left out: false
+        timeouts: {first_byte: 120, first_event: 60, idle: 60}     left out: as of the platform
         price: {input: 2.1, cached_input: 0.21, output: 8.4}       CNY per 1M tokens
         routes:                  in the order of trying
-          - {vendor: minimax, model: MiniMax-M3, cost: {input: 2, output: 8}}
+          - {vendor: minimax, model: MiniMax-M3, cost: {input: 2, output: 8}, groups: [vip]}
+                                 groups: those it is limited to; left out: all
     groups:
       - name: vip
         multiplier: 0.8
@@ -31,6 +45,11 @@
 Money is in CNY, and a limit or a price of 0 is one: nothing may be spent, or it is free.
 A limit of calls is never 0. What is left out, left blank or `none` is not limited.
 
+The config of a key has the fields of vendors.types.KeySettings: base_url, api_version, region,
+project, model_map, models, headers, query, body_set, body_strip, proxy, timeouts,
+capabilities, weight and concurrency; `proxy` beside it is short for the one in it. In it, and
+only there, a word without quotes is a number, true, false or null where JSON reads it so.
+
 An object is described whole: a field left out has its default, not its former value. But
 a password left out stays, and so does a token's secret.
 """
@@ -43,7 +62,7 @@ from dataclasses import dataclass, fields
 from aipool.accounts import rules as account_rules
 from aipool.accounts.types import Role
 from aipool.api_tokens import rules as token_rules
-from aipool.api_tokens.types import NEVER, Reset, TokenTerms
+from aipool.api_tokens.types import Reset, TokenTerms
 from aipool.apply.credit import opening_amount_nano
 from aipool.apply.fields import Reader
 from aipool.apply.nodes import ApplyRefused, Problem, read_nodes
@@ -51,11 +70,21 @@ from aipool.catalog import rules as catalog_rules
 from aipool.catalog.types import CONTEXT_TOKENS_DEFAULT, MAX_OUTPUT_TOKENS_DEFAULT, Kind
 from aipool.groups import rules as group_rules
 from aipool.groups.types import DEFAULT_NAME, NO_CALL_LIMITS, CallLimits
+from aipool.kit.errors import Invalid
+from aipool.kit.expiry import NEVER, moment
 from aipool.kit.money import PPM, parse_multiplier
 from aipool.kit.names import checked_name
 from aipool.pool import rules as pool_rules
 from aipool.pool.types import KeyTerms
 from aipool.rating.types import TokenPrice
+from aipool.vendors.types import (
+    NO_SETTINGS,
+    NO_TIMEOUTS,
+    Action,
+    KeySettings,
+    Ordering,
+    Timeouts,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +96,33 @@ class VendorEntry:
     name: str
     type: str
     base_url: str
+    ordering: Ordering
+    concurrency: int
+    low_balance: str
     keys: tuple[KeyTerms, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class KeywordEntry:
+    """What a phrase in a vendor's error message means."""
+
+    line: int
+    path: str
+    vendor_type: str
+    phrase: str
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
 class RouteEntry:
-    """A route, its vendor by name."""
+    """A route, its vendor and groups by name; groups () = all."""
 
     line: int
     path: str
     vendor: str
     upstream_model: str
     cost: TokenPrice
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +138,7 @@ class ModelEntry:
     price: TokenPrice
     routes: tuple[RouteEntry, ...]
     hidden_reasoning: bool = False
+    timeouts: Timeouts = NO_TIMEOUTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +207,7 @@ class Document:
     groups: tuple[GroupEntry, ...]
     users: tuple[UserEntry, ...]
     tokens: tuple[TokenEntry, ...]
+    keywords: tuple[KeywordEntry, ...] = ()
 
 
 def read_document(text: str, environ: Mapping[str, str]) -> Document:
@@ -169,6 +215,7 @@ def read_document(text: str, environ: Mapping[str, str]) -> Document:
     problems: list[Problem] = []
     root = Reader(read_nodes(text, environ, problems), "", problems)
     vendors = tuple(_vendor(entry) for entry in root.items("vendors"))
+    keywords = tuple(_keyword(entry) for entry in root.items("keywords"))
     models = tuple(_model(entry) for entry in root.items("models"))
     groups = tuple(_group(entry) for entry in root.items("groups"))
     users = tuple(_user(entry) for entry in root.items("users"))
@@ -176,6 +223,7 @@ def read_document(text: str, environ: Mapping[str, str]) -> Document:
     root.finish()
     for entries, name_of in (
         (vendors, lambda entry: entry.name),
+        (keywords, lambda entry: (entry.vendor_type, entry.phrase)),
         (models, lambda entry: entry.name),
         (groups, lambda entry: entry.name),
         (users, lambda entry: entry.phone),
@@ -184,39 +232,78 @@ def read_document(text: str, environ: Mapping[str, str]) -> Document:
         _refuse_twice(entries, name_of, problems)
     if problems:
         raise ApplyRefused(sorted(problems))
-    return Document(vendors, models, groups, users, tokens)
+    return Document(vendors, models, groups, users, tokens, keywords)
 
 
 def _vendor(entry: Reader) -> VendorEntry:
     name = entry.parsed("name", checked_name, "", required=True)
     vendor_type = entry.parsed("type", _vendor_type, "", required=True)
     base_url = entry.text("base_url") or ""
-    keys = tuple(_key(key, vendor_type) for key in entry.items("keys"))
+    ordering = entry.parsed("ordering", pool_rules.ordering, Ordering.PRIORITY)
+    concurrency = entry.parsed("concurrency", pool_rules.concurrency, 0)
+    low_balance = entry.parsed("low_balance", pool_rules.amount, "")
+    keys = tuple(
+        _key(key, vendor_type, default=place == 0) for place, key in enumerate(entry.items("keys"))
+    )
     names = [key.name for key in keys]
     for doubled in {name for name in names if name and names.count(name) > 1}:
         entry.refuse("keys", f"the key {doubled} is listed twice")
     entry.finish()
-    return VendorEntry(entry.line, entry.path, name, vendor_type, base_url, keys)
+    return VendorEntry(
+        entry.line,
+        entry.path,
+        name,
+        vendor_type,
+        base_url,
+        ordering,
+        concurrency,
+        low_balance,
+        keys,
+    )
 
 
-def _key(entry: Reader, vendor_type: str) -> KeyTerms:
+def _key(entry: Reader, vendor_type: str, *, default: bool) -> KeyTerms:
     def secret(text: str) -> str:
         if vendor_type:
             pool_rules.check_secret(vendor_type, text)
-        return text
-
-    def proxy(text: str) -> str:
-        pool_rules.check_proxy(text)
         return text
 
     needed = bool(vendor_type) and pool_rules.needs_secret(vendor_type)
     terms = KeyTerms(
         name=entry.parsed("name", checked_name, "", required=True),
         secret=entry.parsed("api_key", secret, "", required=needed),
-        proxy_url=entry.parsed("proxy", proxy, ""),
+        settings=_settings(entry, vendor_type),
+        expires_at=entry.parsed("expires", moment, NEVER),
     )
+    if default and terms.expires_at:
+        entry.refuse("expires", "the first key is the default key and does not expire")
     entry.finish()
     return terms
+
+
+def _settings(entry: Reader, vendor_type: str) -> KeySettings:
+    values = entry.values("config")
+    proxy = entry.text("proxy")
+    if proxy and "proxy" in values:
+        entry.refuse("proxy", "is in config already")
+    if not vendor_type:
+        return NO_SETTINGS
+    try:
+        return pool_rules.settings_from(
+            vendor_type, {**values, "proxy": proxy} if proxy else values
+        )
+    except Invalid as problem:
+        short = proxy and problem.field == "config.proxy"
+        entry.refuse("proxy" if short else problem.field, problem.message)
+        return NO_SETTINGS
+
+
+def _keyword(entry: Reader) -> KeywordEntry:
+    vendor_type = entry.parsed("vendor_type", _vendor_type, "")
+    phrase = entry.parsed("phrase", pool_rules.phrase, "", required=True)
+    action = entry.parsed("action", pool_rules.action, Action.PASS, required=True)
+    entry.finish()
+    return KeywordEntry(entry.line, entry.path, vendor_type, phrase, action)
 
 
 def _model(entry: Reader) -> ModelEntry:
@@ -227,6 +314,7 @@ def _model(entry: Reader) -> ModelEntry:
         "max_output_tokens", catalog_rules.token_count, min(MAX_OUTPUT_TOKENS_DEFAULT, context)
     )
     hidden = entry.parsed("hidden_reasoning", catalog_rules.yes_or_no, fallback=False)
+    timeouts = _timeouts(entry)
     price = _price(entry, "price", required=True)
     routes = tuple(_route(route, name) for route in entry.items("routes"))
     if not routes:
@@ -234,15 +322,41 @@ def _model(entry: Reader) -> ModelEntry:
     if output > context:
         entry.refuse("max_output_tokens", f"{output} is more than the context of {context}")
     entry.finish()
-    return ModelEntry(entry.line, entry.path, name, kind, context, output, price, routes, hidden)
+    return ModelEntry(
+        entry.line,
+        entry.path,
+        name,
+        kind,
+        context,
+        output,
+        price,
+        routes,
+        hidden,
+        timeouts,
+    )
+
+
+def _timeouts(parent: Reader) -> Timeouts:
+    entry = parent.nested("timeouts")
+    if entry is None:
+        return NO_TIMEOUTS
+    timeouts = Timeouts(
+        **{
+            name: entry.parsed(name, catalog_rules.timeout_seconds, None)
+            for name in Timeouts.__struct_fields__
+        }
+    )
+    entry.finish()
+    return timeouts
 
 
 def _route(entry: Reader, model: str) -> RouteEntry:
     vendor = entry.parsed("vendor", checked_name, "", required=True)
     upstream_model = entry.parsed("model", catalog_rules.model_name, model)
     cost = _price(entry, "cost", required=False)
+    groups = tuple(dict.fromkeys(entry.texts("groups") or ()))
     entry.finish()
-    return RouteEntry(entry.line, entry.path, vendor, upstream_model, cost)
+    return RouteEntry(entry.line, entry.path, vendor, upstream_model, cost, groups)
 
 
 def _price(parent: Reader, name: str, *, required: bool) -> TokenPrice:
@@ -310,7 +424,7 @@ def _token(entry: Reader) -> TokenEntry:
         group=entry.parsed("group", checked_name, DEFAULT_NAME),
         models=entry.texts("models"),
         ips=entry.parsed_texts("ips", token_rules.canonical_ips, ()),
-        expires_at=entry.parsed("expires", token_rules.parse_expiry, NEVER),
+        expires_at=entry.parsed("expires", moment, NEVER),
         limit_nano=entry.parsed("limit", token_rules.limit_nano, None),
         reset=entry.parsed("reset", token_rules.reset, Reset.NONE),
         total_nano=entry.parsed("total", token_rules.limit_nano, None),
@@ -326,7 +440,9 @@ def _vendor_type(text: str) -> str:
 
 
 def _refuse_twice(
-    entries: Iterable[VendorEntry | ModelEntry | GroupEntry | UserEntry | TokenEntry],
+    entries: Iterable[
+        VendorEntry | KeywordEntry | ModelEntry | GroupEntry | UserEntry | TokenEntry
+    ],
     name_of: Callable[..., object],
     problems: list[Problem],
 ) -> None:

@@ -7,9 +7,18 @@ with its line; so one run names all that is wrong with a file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from aipool.apply.nodes import Broken, Fields, Items, Node, Nothing, Problem, Text
+from aipool.apply.nodes import (
+    Broken,
+    Fields,
+    Items,
+    Node,
+    Nothing,
+    Problem,
+    Text,
+    values_of,
+)
 from aipool.kit.errors import BusinessError
 from aipool.kit.money import MoneyError
 
@@ -98,9 +107,19 @@ class Reader:
             return None
         return Reader(node, self._inner(name), self._problems)
 
+    def values(self, name: str) -> dict[str, Any]:
+        """The mapping in this field as values of JSON; {} when it is left out."""
+        line, node = self._take(name)
+        if isinstance(node, Fields):
+            values: dict[str, Any] = values_of(node)
+            return values
+        if not isinstance(node, Nothing | Broken):
+            self._note(line, name, "must be fields with values")
+        return {}
+
     def refuse(self, name: str, message: str) -> None:
-        """Notes a problem of this field."""
-        self._note(self.line_of(name), name, message)
+        """Notes a problem of this field, or of what is in it (config.headers)."""
+        self._note(self.line_of(name.partition(".")[0]), name, message)
 
     def line_of(self, name: str) -> int:
         """The line of a field, or of the mapping when the field is not there."""

@@ -3,6 +3,9 @@
 YAML's own guesses are not used: a price written 0.15 stays the text "0.15" and never
 becomes a float, a phone number keeps its digits. `${NAME}` stands for a variable of the
 environment, anywhere in a text; its value is taken as it is and not read as YAML.
+
+Where values of JSON are wanted (`values_of`), a word without quotes is true, false, null or a
+number if JSON reads it as such, and otherwise a text.
 """
 
 from __future__ import annotations
@@ -10,8 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
 import yaml
 
 #: Deeper than anything the schema has; also ends a file that contains itself by an alias.
@@ -45,10 +49,11 @@ class ApplyRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A scalar as written, variables expanded."""
+    """A scalar as written, variables expanded. plain: without quotes and variables."""
 
     line: int
     text: str
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,26 @@ def read_nodes(text: str, environ: Mapping[str, str], problems: list[Problem]) -
     return _Converter(environ, problems).convert(root, "", 0)
 
 
+def values_of(node: Node) -> Any:
+    """What stands there as values of JSON."""
+    match node:
+        case Fields():
+            return {name: values_of(inner) for name, (_, inner) in node.fields.items()}
+        case Items():
+            return [values_of(inner) for inner in node.items]
+        case Text():
+            return _value(node.text) if node.plain else node.text
+    return None
+
+
+def _value(text: str) -> Any:
+    try:
+        value = msgspec.json.decode(text.encode())
+    except msgspec.DecodeError:
+        return text
+    return value if value is None or isinstance(value, bool | int | float) else text
+
+
 class _Converter:
     def __init__(self, environ: Mapping[str, str], problems: list[Problem]) -> None:
         self._environ = environ
@@ -120,7 +145,8 @@ class _Converter:
             return Nothing(line)
         reported = len(self._problems)
         text = self._expand(node.value, line, path)
-        return Text(line, text) if len(self._problems) == reported else Broken(line)
+        plain = isinstance(node, yaml.ScalarNode) and not node.style and text == node.value
+        return Text(line, text, plain) if len(self._problems) == reported else Broken(line)
 
     def _fields(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, tuple[int, Node]]:
         found: dict[str, tuple[int, Node]] = {}

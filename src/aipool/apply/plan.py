@@ -22,6 +22,7 @@ from aipool.apply.credit import book_opening_credit
 from aipool.apply.document import (
     Document,
     GroupEntry,
+    KeywordEntry,
     ModelEntry,
     TokenEntry,
     UserEntry,
@@ -32,7 +33,7 @@ from aipool.audit.types import Act
 from aipool.catalog import service as catalog
 from aipool.catalog.types import ModelTerms, Route
 from aipool.groups import service as groups
-from aipool.groups.types import DEFAULT_NAME
+from aipool.groups.types import DEFAULT_NAME, Group
 from aipool.kit.db import Changes, Database, Transaction
 from aipool.kit.errors import BusinessError, Invalid
 from aipool.kit.money import format_cny
@@ -139,16 +140,23 @@ class _Run:
     applied: Applied
 
     def everything(self, document: Document) -> None:
-        """In the order in which the parts name each other."""
+        """In the order in which the parts name each other; groups and models both do, so
+        what a group names is looked for at the end."""
         for vendor in document.vendors:
             with _at(vendor.line, vendor.path):
                 self.vendor(vendor)
+        for keyword in document.keywords:
+            with _at(keyword.line, keyword.path):
+                self.keyword(keyword)
+        for group in document.groups:
+            with _at(group.line, group.path):
+                self.group(group)
         for model in document.models:
             with _at(model.line, model.path):
                 self.model(model)
         for group in document.groups:
             with _at(group.line, group.path):
-                self.group(group)
+                catalog.check_names(self.tx.connection, group.models or ())
         for user in document.users:
             with _at(user.line, user.path):
                 self.user(user)
@@ -164,34 +172,50 @@ class _Run:
             name=entry.name,
             vendor_type=entry.type,
             base_url=entry.base_url,
+            ordering=entry.ordering,
+            concurrency=entry.concurrency,
+            low_balance=entry.low_balance,
             reentered=[key.name for key in entry.keys],
         )
-        if change == "created":
-            self.note(Verb.CREATED, "vendor", entry.name)
-        else:
-            self.note_change("vendor", entry.name, (change,) if change else ())
+        self.note_made_or_changed("vendor", entry.name, change)
 
         keys = entry.keys
         if not keys and not pool.list_keys(self.tx.connection, vendor):
             if pool_rules.needs_secret(entry.type):
                 raise Invalid("keys_missing", "a new vendor needs at least one key", field="keys")
             keys = (KeyTerms(pool_rules.next_key_name(()), ""),)
-        for key in keys:
-            _, changed = pool.put_key(self.tx, self.act, self.secrets.keyring, vendor, key)
+        other_default = False
+        for place, terms in enumerate(keys):
+            key, changed = pool.put_key(
+                self.tx, self.act, self.secrets.keyring, self.vet, vendor, terms
+            )
             self.note_made_or_changed("key", f"{entry.name}/{key.name}", changed)
+            if place == 0:
+                # Before the others are changed: the one it was may get an expiry now.
+                other_default = pool.set_default_key(self.tx, self.act, key)
         if keys:
-            names = [key.name for key in keys]
-            moved = pool.order_keys(self.tx, self.act, vendor, names)
-            other_default = pool.set_default_key(self.tx, self.act, vendor, names[0])
+            names = [terms.name for terms in keys]
+            moved = pool.put_first(self.tx, self.act, vendor, names)
             if moved or other_default:
                 self.note(Verb.CHANGED, "order of keys", entry.name, (", ".join(names),))
+
+    def keyword(self, entry: KeywordEntry) -> None:
+        changed = pool.put_keyword(
+            self.tx,
+            self.act,
+            vendor_type=entry.vendor_type,
+            phrase=entry.phrase,
+            action=entry.action,
+        )
+        self.note_made_or_changed("keyword", entry.phrase, changed)
 
     def model(self, entry: ModelEntry) -> None:
         routes = []
         for route in entry.routes:
             with _at(route.line, route.path):
                 vendor = pool.get_vendor(self.tx.connection, route.vendor)
-            routes.append(Route(vendor.id, route.upstream_model, route.cost))
+                limited_to = tuple(self.named_group(name).id for name in route.groups)
+            routes.append(Route(vendor.id, route.upstream_model, route.cost, limited_to))
         terms = ModelTerms(
             entry.name,
             entry.kind,
@@ -200,13 +224,12 @@ class _Run:
             entry.price,
             tuple(routes),
             entry.hidden_reasoning,
+            entry.timeouts,
         )
         made, changed = catalog.put_model(self.tx, self.act, terms)
         self.note_made_or_changed("model", entry.name, None if made else changed)
 
     def group(self, entry: GroupEntry) -> None:
-        if entry.models is not None:
-            catalog.check_names(self.tx.connection, entry.models)
         before = groups.find_group(self.tx.connection, entry.name)
         group, _ = groups.put_group(
             self.tx,
@@ -250,10 +273,7 @@ class _Run:
         user = accounts.get_user(self.tx.connection, entry.phone)
         if entry.models is not None:
             catalog.check_names(self.tx.connection, entry.models)
-        if entry.group == DEFAULT_NAME:
-            group = groups.default_group(self.tx, self.act)
-        else:
-            group = groups.get_group(self.tx.connection, entry.group)
+        group = self.named_group(entry.group)
         terms = entry.terms(group.id)
         name = f"{entry.phone}/{entry.name}"
         pepper = self.secrets.pepper
@@ -270,6 +290,11 @@ class _Run:
             self.tx, self.act, pepper, token, terms, secret=entry.secret
         )
         self.note_change("token", name, changed)
+
+    def named_group(self, name: str) -> Group:
+        if name == DEFAULT_NAME:
+            return groups.default_group(self.tx, self.act)
+        return groups.get_group(self.tx.connection, name)
 
     def note(self, verb: Verb, kind: str, name: str, details: tuple[str, ...] = ()) -> None:
         self.applied.steps.append(Step(verb, kind, name, details))

@@ -1,4 +1,4 @@
-"""Writing the trail."""
+"""Writing and reading the trail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from aipool.audit import store
-from aipool.audit.types import Act
+from aipool.audit.types import Act, Entry
 from aipool.kit.db import Transaction
 
 _SECRET_FIELDS = frozenset({"password_hash", "digest", "sealed_secret"})
@@ -37,6 +37,13 @@ def record(
         before=_without_secrets(before),
         after=_without_secrets(after),
     )
+
+
+def entries(
+    connection: Connection, target: str, *, limit: int = 50, before_id: int | None = None
+) -> list[Entry]:
+    """What was done to this target ("key:7"), newest first. before_id: only older ones."""
+    return store.entries(connection, target, limit=limit, before_id=before_id)
 
 
 def newest_at_ms(connection: Connection) -> int | None:

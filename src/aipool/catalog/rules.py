@@ -6,11 +6,17 @@ import re
 
 from aipool.catalog.types import MODEL_TOKENS_MAX, Kind
 from aipool.kit.errors import Invalid
+from aipool.kit.kinds import SECONDS
 from aipool.kit.money import PRICE_NANO_MAX, format_cny, parse_cny
 
 #: What stands in URLs and in clients' code: no blanks, no quotes.
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}", re.ASCII)
 _DIGITS_MAX = 20
+
+#: Nobody waits longer for an answer to go on.
+TIMEOUT_SECONDS_MAX = 3600.0
+#: Not even a server next door answers sooner.
+TIMEOUT_SECONDS_LEAST = 0.1
 
 
 def model_name(text: str) -> str:
@@ -40,6 +46,23 @@ def yes_or_no(text: str) -> bool:
     if text not in ("true", "false"):
         raise Invalid("invalid_switch", f"{text!r}: write true or false")
     return text == "true"
+
+
+def timeout_seconds(text: str) -> float | None:
+    """How long is waited, in seconds, None for `none`; raises Invalid."""
+    if text == "none":
+        return None
+    try:
+        seconds = float(SECONDS.read(text))
+    except ValueError:
+        seconds = 0.0
+    if not TIMEOUT_SECONDS_LEAST <= seconds <= TIMEOUT_SECONDS_MAX:
+        raise Invalid(
+            "invalid_timeout",
+            f"{text!r}: seconds from {TIMEOUT_SECONDS_LEAST} to {TIMEOUT_SECONDS_MAX:g}, or none",
+            field="timeouts",
+        )
+    return seconds
 
 
 def token_count(text: str) -> int:

@@ -4,11 +4,14 @@ Refusals (kit.errors):
     model_unknown            404
     models_unknown           422    a list names models that do not exist
     max_output_too_large     422    more than the context
+    routes_missing           422    a model is served by somebody
+    too_many_routes          422
+    invalid_timeout          422
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy.engine import Connection
 
@@ -20,6 +23,10 @@ from aipool.kit.db import Transaction
 from aipool.kit.errors import Invalid, NotFound
 from aipool.kit.money import format_cny
 from aipool.rating.types import TokenPrice
+from aipool.vendors.types import Timeouts
+
+#: A call tries a handful of them; more is a mistake of a program.
+ROUTES_MAX = 100
 
 
 def put_model(tx: Transaction, act: Act, terms: ModelTerms) -> tuple[bool, tuple[str, ...]]:
@@ -65,6 +72,50 @@ def put_model(tx: Transaction, act: Act, terms: ModelTerms) -> tuple[bool, tuple
     return False, changed
 
 
+def put_routes(tx: Transaction, act: Act, model: Model, routes: Sequence[Route]) -> bool:
+    """The ways to serve a model, in the order in which they are tried. True = changed.
+
+    The vendors and groups they name must exist. Another cost becomes a new version.
+    """
+    if not routes:
+        raise Invalid("routes_missing", "a model needs at least one route", field="routes")
+    if len(routes) > ROUTES_MAX:
+        raise Invalid("too_many_routes", f"at most {ROUTES_MAX} routes", field="routes")
+    before = get_model(tx.connection, model.name)
+    wanted = tuple(routes)
+    if _same_routes(before.routes, wanted):
+        return False
+    store.replace_routes(tx.connection, before.id, _priced(tx, act, wanted, before.routes))
+    tx.changes.note_catalogue()
+    record(
+        tx,
+        act,
+        "model.set_routes",
+        f"model:{before.id}",
+        before={"routes": _route_fields(before.routes)},
+        after={"routes": _route_fields(wanted)},
+    )
+    return True
+
+
+def set_timeouts(tx: Transaction, act: Act, model: Model, timeouts: Timeouts) -> bool:
+    """How long is waited for a model, where a vendor's key does not say. True = changed."""
+    before = get_model(tx.connection, model.name)
+    if before.timeouts == timeouts:
+        return False
+    store.update_timeouts(tx.connection, before.id, timeouts)
+    tx.changes.note_catalogue()
+    record(
+        tx,
+        act,
+        "model.set_timeouts",
+        f"model:{before.id}",
+        before={"timeouts": _timeout_fields(before.timeouts)},
+        after={"timeouts": _timeout_fields(timeouts)},
+    )
+    return True
+
+
 def set_enabled(tx: Transaction, act: Act, name: str, *, enabled: bool) -> bool:
     """Puts a model on sale or takes it off. True = changed."""
     model = get_model(tx.connection, name)
@@ -96,6 +147,11 @@ def list_models(connection: Connection) -> list[Model]:
     return store.list_models(connection)
 
 
+def models_routed_to(connection: Connection, vendor_id: int) -> list[str]:
+    """The names of the models, enabled or not, that have a route to this vendor."""
+    return store.models_routed_to(connection, vendor_id)
+
+
 def check_names(connection: Connection, names: Iterable[str]) -> None:
     """Raises Invalid when a list names models that do not exist."""
     unknown = sorted(set(names) - store.model_names(connection))
@@ -114,6 +170,8 @@ def _differences(before: Model, terms: ModelTerms) -> tuple[str, ...]:
         )
         if old != new
     ]
+    if before.timeouts != terms.timeouts:
+        changed.append("timeouts")
     if not same_price(before.price, terms.price):
         changed.append(f"price {describe(before.price)} -> {describe(terms.price)}")
     if not _same_routes(before.routes, terms.routes):
@@ -167,8 +225,21 @@ def _fields(model: Model | ModelTerms) -> dict[str, object]:
         "max_output_tokens": model.max_output_tokens,
         "hidden_reasoning": model.hidden_reasoning,
         "price": describe(model.price),
-        "routes": [
-            [route.vendor_id, route.upstream_model, describe(route.cost), list(route.groups)]
-            for route in model.routes
-        ],
+        "timeouts": _timeout_fields(model.timeouts),
+        "routes": _route_fields(model.routes),
+    }
+
+
+def _route_fields(routes: Iterable[Route]) -> list[list[object]]:
+    return [
+        [route.vendor_id, route.upstream_model, describe(route.cost), list(route.groups)]
+        for route in routes
+    ]
+
+
+def _timeout_fields(timeouts: Timeouts) -> dict[str, float | None]:
+    return {
+        "first_byte": timeouts.first_byte,
+        "first_event": timeouts.first_event,
+        "idle": timeouts.idle,
     }

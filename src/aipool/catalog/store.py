@@ -13,8 +13,10 @@ from sqlalchemy.engine import Connection
 from aipool.catalog.tables import models, prices, routes
 from aipool.catalog.types import Kind, Model, ModelId, ModelTerms, Route
 from aipool.rating.types import TokenPrice
+from aipool.vendors.types import NO_TIMEOUTS, Timeouts
 
 _KINDS = {kind.value: kind for kind in Kind}
+_TIMEOUTS = msgspec.json.Decoder(Timeouts)
 
 
 def insert_price(connection: Connection, price: TokenPrice, *, at_ms: int) -> TokenPrice:
@@ -43,6 +45,7 @@ def insert_model(connection: Connection, terms: ModelTerms, *, price_id: int, at
                 context_tokens=terms.context_tokens,
                 max_output_tokens=terms.max_output_tokens,
                 hidden_reasoning=terms.hidden_reasoning,
+                timeouts=msgspec.to_builtins(terms.timeouts),
                 enabled=True,
                 price_id=price_id,
                 created_at_ms=at_ms,
@@ -64,6 +67,7 @@ def update_model(
             context_tokens=terms.context_tokens,
             max_output_tokens=terms.max_output_tokens,
             hidden_reasoning=terms.hidden_reasoning,
+            timeouts=msgspec.to_builtins(terms.timeouts),
             price_id=price_id,
         )
     )
@@ -72,6 +76,15 @@ def update_model(
 def update_enabled(connection: Connection, model_id: int, *, enabled: bool) -> None:
     """On sale or not, from now on."""
     connection.execute(sa.update(models).where(models.c.id == model_id).values(enabled=enabled))
+
+
+def update_timeouts(connection: Connection, model_id: int, timeouts: Timeouts) -> None:
+    """Other timeouts from now on."""
+    connection.execute(
+        sa.update(models)
+        .where(models.c.id == model_id)
+        .values(timeouts=msgspec.to_builtins(timeouts))
+    )
 
 
 def replace_routes(connection: Connection, model_id: int, wanted: tuple[Route, ...]) -> None:
@@ -116,6 +129,8 @@ def list_models(connection: Connection, *, name: str | None = None) -> list[Mode
         models.c.created_at_ms,
         models.c.price_id,
         models.c.hidden_reasoning,
+        # As text: nearly every model has none and needs no decoding.
+        sa.cast(models.c.timeouts, sa.Text),
     ).order_by(models.c.id)
     route_query = sa.select(
         routes.c.model_id,
@@ -158,6 +173,18 @@ def _prices_in_force(
     return {row[0]: TokenPrice(*row) for row in connection.execute(query).all()}
 
 
+def models_routed_to(connection: Connection, vendor_id: int) -> list[str]:
+    """The names of the models that have a route to this vendor."""
+    query = (
+        sa.select(models.c.name)
+        .join(routes, routes.c.model_id == models.c.id)
+        .where(routes.c.vendor_id == vendor_id)
+        .distinct()
+        .order_by(models.c.name)
+    )
+    return list(connection.execute(query).scalars())
+
+
 def model_names(connection: Connection) -> set[str]:
     """The names of all models, enabled or not."""
     return set(connection.execute(sa.select(models.c.name)).scalars())
@@ -165,7 +192,7 @@ def model_names(connection: Connection) -> set[str]:
 
 def _model(row: Any, price_of: dict[int, TokenPrice], routes_of: dict[int, list[Route]]) -> Model:
     model_id, name, kind, context_tokens, max_output_tokens, enabled, *rest = row
-    created_at_ms, price_id, hidden_reasoning = rest
+    created_at_ms, price_id, hidden_reasoning, timeouts = rest
     return Model(
         ModelId(model_id),
         name,
@@ -177,4 +204,5 @@ def _model(row: Any, price_of: dict[int, TokenPrice], routes_of: dict[int, list[
         price_of[price_id],
         tuple(routes_of.get(model_id, ())),
         hidden_reasoning,
+        NO_TIMEOUTS if timeouts == "{}" else _TIMEOUTS.decode(timeouts),
     )

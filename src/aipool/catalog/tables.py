@@ -39,6 +39,8 @@ models = sa.Table(
     sa.Column("price_id", Int64, sa.ForeignKey("prices.id"), nullable=False),
     sa.Column("created_at_ms", Int64, nullable=False),
     sa.Column("hidden_reasoning", sa.Boolean, nullable=False, server_default=sa.false()),
+    # vendors.types.Timeouts, {} = as set for the installation.
+    sa.Column("timeouts", sa.JSON, nullable=False, server_default="{}"),
 )
 
 routes = sa.Table(

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple, NewType
 
 from aipool.rating.types import TokenPrice
+from aipool.vendors.types import NO_TIMEOUTS, Timeouts
 
 ModelId = NewType("ModelId", int)
 
@@ -39,6 +40,7 @@ class Model(NamedTuple):
 
     hidden_reasoning: it thinks out of sight, so that what it has used cannot be followed
     while it answers; a stream of it holds its whole worst case from the start.
+    timeouts: where a vendor's key has none of its own.
     """
 
     id: ModelId
@@ -51,6 +53,7 @@ class Model(NamedTuple):
     price: TokenPrice
     routes: tuple[Route, ...]
     hidden_reasoning: bool = False
+    timeouts: Timeouts = NO_TIMEOUTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class ModelTerms:
     price: TokenPrice
     routes: tuple[Route, ...]
     hidden_reasoning: bool = False
+    timeouts: Timeouts = NO_TIMEOUTS
 
 
 def same_price(one: TokenPrice, other: TokenPrice) -> bool:

@@ -9,13 +9,18 @@ from typer.core import TyperGroup
 
 from aipool.cli import (
     apply,
+    asking,
     backup,
     books,
     calls,
     catalog,
     epochs,
     groups,
+    keys,
+    model_routes,
+    notices,
     pool,
+    route,
     serve,
     tokens,
     users,
@@ -125,30 +130,69 @@ app.add_typer(token, name="token")
 
 vendor = _part("Vendors of AI.")
 vendor.command("list")(pool.list_vendors)
+vendor.command("types")(pool.list_types)
 vendor.command("create")(pool.create_vendor)
+vendor.command("set")(pool.set_vendor)
+vendor.command("delete")(pool.delete_vendor)
+vendor.command("models")(asking.list_offered)
+vendor.command("take")(asking.take)
 app.add_typer(vendor, name="vendor")
 
 key = _part("Upstream keys: what vendors are called with.")
-key.command("list")(pool.list_keys)
-key.command("create")(pool.create_key)
-key.command("disable")(pool.disable_key)
-key.command("enable")(pool.enable_key)
-key.command("delete")(pool.delete_key)
-key.command("move")(pool.move_key)
+key.command("list")(keys.list_keys)
+key.command("create")(keys.create_key)
+key.command("set")(keys.set_key)
+key.command("paste")(keys.paste_keys)
+key.command("disable")(keys.disable_key)
+key.command("enable")(keys.enable_key)
+key.command("delete")(keys.delete_key)
+key.command("default")(keys.make_default)
+key.command("move")(keys.move_key)
+key.command("order")(keys.order_keys)
+key.command("trail")(keys.show_trail)
+key.command("test")(asking.test_key)
+key.command("balance")(asking.show_balance)
 app.add_typer(key, name="key")
+
+keyword = _part("Words in vendors' error messages, and what they mean.")
+keyword.command("list")(pool.list_keywords)
+keyword.command("add")(pool.add_keyword)
+keyword.command("delete")(pool.delete_keyword)
+app.add_typer(keyword, name="keyword")
 
 model = _part("Models on sale.")
 model.command("list")(catalog.list_models)
 model.command("create")(catalog.create_model)
+model.command("set")(catalog.set_model)
 model.command("disable")(catalog.disable_model)
 model.command("enable")(catalog.enable_model)
 app.add_typer(model, name="model")
+
+routes = _part("Where calls go.")
+routes.command("explain")(route.explain)
+routes.command("list")(model_routes.list_routes)
+routes.command("add")(model_routes.add_route)
+routes.command("move")(model_routes.move_route)
+routes.command("delete")(model_routes.delete_route)
+app.add_typer(routes, name="route")
 
 group = _part("Pricing groups.")
 group.command("list")(groups.list_groups)
 group.command("create")(groups.create_group)
 group.command("set")(groups.set_group)
 app.add_typer(group, name="group")
+
+alert = _part("Alerts: what people are told without asking.")
+alert.command("list")(notices.list_notices)
+channel = _part("The channels alerts go over.")
+channel.command("add")(notices.add_channel)
+channel.command("list")(notices.list_channels)
+channel.command("enable")(notices.enable_channel)
+channel.command("disable")(notices.disable_channel)
+channel.command("delete")(notices.delete_channel)
+channel.command("test")(notices.test_channel)
+alert.add_typer(channel, name="channel")
+app.add_typer(alert, name="alert")
 
 call = _part("The log of calls.")
 call.command("list")(calls.list_calls)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aipool.cli.options import DataDir, Output, OutputOption, parsed
 from aipool.cli.output import show_record, show_rows
+
+if TYPE_CHECKING:
+    from aipool.vendors.types import Timeouts
 
 MODEL_COLUMNS = (
     "id",
@@ -48,6 +51,7 @@ def list_models(output: OutputOption = Output.TABLE, data_dir: DataDir = None) -
                 "context": model.context_tokens,
                 "max_output_tokens": model.max_output_tokens,
                 "hidden_reasoning": model.hidden_reasoning,
+                "timeouts": _seconds(model.timeouts),
                 "routes": [
                     f"{vendor_names[route.vendor_id]}/{route.upstream_model}"
                     for route in model.routes
@@ -81,7 +85,7 @@ def create_model(
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = None,
 ) -> None:
-    """Creates a chat model with one route. More routes: `aipool apply`."""
+    """Creates a chat model with one route. More routes: `aipool route add`."""
     from aipool.catalog import rules
     from aipool.catalog import service as catalog
     from aipool.catalog.types import (
@@ -131,6 +135,44 @@ def create_model(
     show_record({"name": name, "price": catalog.describe(price), "vendor": vendor}, output)
 
 
+def set_model(
+    name: ModelName,
+    first_byte: Annotated[
+        str | None, typer.Option(help="Seconds until a whole answer begins, or none.")
+    ] = None,
+    first_event: Annotated[
+        str | None, typer.Option(help="Seconds until a stream says something, or none.")
+    ] = None,
+    idle: Annotated[
+        str | None, typer.Option(help="Seconds between two pieces of an answer, or none.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = None,
+) -> None:
+    """Changes how long is waited for a model; none leaves it to the platform.
+
+    Where a vendor's key says how long, that counts.
+    """
+    from aipool.catalog import rules
+    from aipool.catalog import service as catalog
+    from aipool.cli.session import open_session
+    from aipool.vendors.types import Timeouts
+
+    def wanted(option: str, text: str | None, before: float | None) -> float | None:
+        return before if text is None else parsed(option, rules.timeout_seconds, text)
+
+    with open_session(data_dir) as session, session.change() as tx:
+        model = catalog.get_model(tx.connection, name)
+        before = model.timeouts
+        timeouts = Timeouts(
+            wanted("--first-byte", first_byte, before.first_byte),
+            wanted("--first-event", first_event, before.first_event),
+            wanted("--idle", idle, before.idle),
+        )
+        catalog.set_timeouts(tx, session.act, model, timeouts)
+    show_record({"name": name, **_seconds(timeouts)}, output)
+
+
 def disable_model(name: ModelName, data_dir: DataDir = None) -> None:
     """Takes a model off sale."""
     _set_enabled(name, data_dir, enabled=False)
@@ -139,6 +181,14 @@ def disable_model(name: ModelName, data_dir: DataDir = None) -> None:
 def enable_model(name: ModelName, data_dir: DataDir = None) -> None:
     """Puts a model on sale again."""
     _set_enabled(name, data_dir, enabled=True)
+
+
+def _seconds(timeouts: Timeouts) -> dict[str, float | None]:
+    return {
+        "first_byte": timeouts.first_byte,
+        "first_event": timeouts.first_event,
+        "idle": timeouts.idle,
+    }
 
 
 def _set_enabled(name: str, data_dir: DataDir, *, enabled: bool) -> None:

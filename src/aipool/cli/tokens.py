@@ -109,6 +109,7 @@ def create(
     from aipool.cli.session import open_session
     from aipool.groups import service as groups
     from aipool.groups.types import NO_CALL_LIMITS
+    from aipool.kit.expiry import moment
     from aipool.kit.names import checked_name
 
     limit_nano = limit_options.money("--limit", limit)
@@ -121,7 +122,7 @@ def create(
         requests_per_day=requests_per_day,
         concurrency=concurrency,
     )
-    expires_at = parsed("--expires", rules.parse_expiry, expires)
+    expires_at = parsed("--expires", moment, expires)
     with open_session(data_dir) as session, session.change() as tx:
         user = accounts.get_user(tx.connection, phone)
         catalog.check_names(tx.connection, models or ())

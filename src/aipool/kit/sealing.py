@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from aipool.kit.secret_files import SEALING_NAME, read_or_create, secrets_folder
 
 _NONCE_BYTES = 12
+_TAG_BYTES = 16
 
 
 class Unsealable(Exception):
@@ -73,6 +74,12 @@ class Keyring:
         except (InvalidTag, ValueError, binascii.Error):
             reason = "it was altered, or sealed for another record or installation"
         raise Unsealable(f"{field} of {record} does not open: {reason}")
+
+
+def is_empty(sealed: str) -> bool:
+    """Does a sealed text hold the empty text? Its length says so, without the key."""
+    raw = base64.urlsafe_b64decode(sealed.partition(":")[2])
+    return len(raw) == _NONCE_BYTES + _TAG_BYTES
 
 
 def load_keyring(data_dir: Path) -> Keyring:

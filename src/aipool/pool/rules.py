@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from aipool.kit.errors import Invalid
 from aipool.kit.outbound import BadUrl, Vet, parse_base_url
 from aipool.vendors import VENDORS_BY_TYPE
-from aipool.vendors.base import auth_headers
+from aipool.vendors.base import auth_headers, chat_path
+from aipool.vendors.settings import BadSettings, parse_settings
+from aipool.vendors.types import Action, KeySettings, Keyword, Ordering
 
 _KEY_NUMBER = re.compile(r"key(\d{1,9})", re.ASCII)
 _SECRET_CHARACTERS_MAX = 8192
+#: One line of many that are pasted: `secret`, `name secret` or `name,secret`.
+_LINE = re.compile(r"(?:(?P<name>.*?)[\s,]+)?(?P<secret>[^\s,]+)")
+_AMOUNT = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?", re.ASCII)
+
+#: More calls at once than any installation has: a typing mistake.
+CONCURRENCY_MAX = 1_000_000
+PHRASE_CHARACTERS_MAX = 200
+#: A phrase of one letter would be in every message.
+PHRASE_CHARACTERS_LEAST = 2
+#: Each is looked for in the message of every failure.
+KEYWORDS_MAX = 200
+#: What an operator's own keyword may mean: all that needs nothing else to be known.
+KEYWORD_ACTIONS = tuple(action for action in Action if action is not Action.STRIP)
 
 
 def check_type(vendor_type: str) -> None:
@@ -44,7 +62,10 @@ def base_url_for(vendor_type: str, given: str, vet: Vet) -> str:
     try:
         return parse_base_url(wanted, vet).text
     except BadUrl as problem:
-        raise Invalid("base_url_not_allowed", f"{wanted}: {problem}", field="base_url") from None
+        # A password or a key that was put into it is not repeated.
+        shown = "this address" if "@" in wanted else wanted.partition("?")[0]
+        said = str(problem).replace(wanted, shown)
+        raise Invalid("base_url_not_allowed", f"{shown}: {said}", field="base_url") from None
 
 
 def moves_host(old_url: str, new_url: str) -> bool:
@@ -57,7 +78,7 @@ def needs_secret(vendor_type: str) -> bool:
     """Is a key of such a vendor worth nothing without a secret? A server of one's own and
     the sandbox may ask for none."""
     vendor = VENDORS_BY_TYPE[vendor_type]
-    return vendor.base_url is not None and vendor.socket is None
+    return vendor.socket is None and bool(vendor.base_url or vendor.key_page)
 
 
 def check_secret(vendor_type: str, secret: str) -> None:
@@ -79,22 +100,154 @@ def check_secret(vendor_type: str, secret: str) -> None:
         )
 
 
-def check_proxy(proxy_url: str) -> None:
-    """Raises Invalid for what is not the address of an HTTP proxy; "" = none."""
-    if not proxy_url:
-        return
+def settings_from(vendor_type: str, given: Mapping[str, Any]) -> KeySettings:
+    """What a key is configured with, as a person wrote it (names and JSON values).
+
+    Raises Invalid, whose field is such as "config.headers.Host".
+    """
     try:
-        parts = urlsplit(proxy_url)
-        whole = bool(parts.scheme == "http" and parts.hostname and parts.port)
-        bare = not (parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc)
-    except ValueError:
-        whole = bare = False
-    if not (whole and bare and proxy_url.isascii() and proxy_url.isprintable()):
+        return parse_settings(VENDORS_BY_TYPE[vendor_type], given)
+    except BadSettings as problem:
+        raise Invalid("config_malformed", problem.message, field=problem.field) from None
+
+
+def checked_settings(vendor_type: str, given: KeySettings, vet: Vet) -> KeySettings:
+    """The configuration to store, whose address may be called. Raises Invalid."""
+    settings = settings_from(vendor_type, msgspec.to_builtins(given))
+    if not settings.base_url:
+        return settings
+    try:
+        address = base_url_for(vendor_type, settings.base_url, vet)
+    except Invalid as problem:
+        raise Invalid(problem.code, problem.message, field=f"config.{problem.field}") from None
+    return msgspec.structs.replace(settings, base_url=address)
+
+
+def address_of(base_url: str, settings: KeySettings) -> str:
+    """Where a key is called: at its own address, else at its vendor's."""
+    return settings.base_url or base_url
+
+
+def voids_health(before: KeySettings, after: KeySettings) -> bool:
+    """Does the key go elsewhere, or otherwise, so that what calls have shown of it is void?
+    Not by how often it is chosen, nor by how many calls it takes."""
+    return _how_called(before) != _how_called(after)
+
+
+def _how_called(settings: KeySettings) -> KeySettings:
+    return msgspec.structs.replace(settings, weight=1, concurrency=0)
+
+
+def resolved_url(vendor_type: str, base_url: str, settings: KeySettings, model: str) -> str:
+    """The whole address at which chat completions of this model are asked for.
+
+    base_url: the vendor's.  model: the name in a route.
+    """
+    address = address_of(base_url, settings)
+    name = settings.model_map.get(model, model)
+    parts = urlsplit(address)
+    path = chat_path(VENDORS_BY_TYPE[vendor_type], address, settings, name)
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def check_expiry(expires_at: int, now_ms: int) -> None:
+    """Raises Invalid for an expiry that is over. expires_at: unix seconds, 0 = never."""
+    if expires_at < 0 or (expires_at and expires_at * 1000 <= now_ms):
         raise Invalid(
-            "proxy_malformed",
-            "a proxy is written http://host:port, without user and password",
-            field="proxy",
+            "expiry_in_the_past", "a key expires at a moment to come, or never", field="expires_at"
         )
+
+
+def is_expired(expires_at: int, now_ms: int) -> bool:
+    """Is the time of a key over? expires_at: unix seconds, 0 = never."""
+    return expires_at != 0 and expires_at * 1000 <= now_ms
+
+
+def check_concurrency(concurrency: int) -> None:
+    """Raises Invalid for a number of calls in flight that cannot be; 0 = any number."""
+    if not 0 <= concurrency <= CONCURRENCY_MAX:
+        raise Invalid(
+            "invalid_concurrency",
+            f"a whole number from 1 to {CONCURRENCY_MAX}, or 0 for any number",
+            field="concurrency",
+        )
+
+
+def concurrency(text: str) -> int:
+    """The most calls in flight, as a person writes it, 0 for `none`; raises Invalid."""
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(CONCURRENCY_MAX))
+    number = 0 if text == "none" else int(text) if digits else -1
+    check_concurrency(number)
+    return number
+
+
+def amount(text: str) -> str:
+    """An amount as a person writes it, "" for `none`; raises Invalid."""
+    written = "" if text == "none" else text
+    check_amount(written)
+    return written
+
+
+def check_amount(text: str) -> None:
+    """Raises Invalid for what is no amount of money such as 20 or 0.5; "" = none."""
+    if text and not _AMOUNT.fullmatch(text):
+        raise Invalid(
+            "invalid_amount", f"{text!r} is no amount such as 20 or 0.5", field="low_balance"
+        )
+
+
+def ordering(text: str) -> Ordering:
+    """In which order keys are tried, as a person writes it; raises Invalid."""
+    try:
+        return Ordering(text)
+    except ValueError:
+        known = ", ".join(one.value for one in Ordering)
+        raise Invalid(
+            "invalid_ordering", f"{text!r} is none of {known}", field="ordering"
+        ) from None
+
+
+def keyword(vendor_type: str, words: str, meaning: Action) -> Keyword:
+    """A keyword as it is stored, its phrase in lower case; raises Invalid."""
+    if vendor_type:
+        try:
+            check_type(vendor_type)
+        except Invalid as problem:
+            raise Invalid(problem.code, problem.message, field="vendor_type") from None
+    if meaning not in KEYWORD_ACTIONS:
+        raise Invalid("invalid_action", _actions(meaning.value), field="action")
+    return Keyword(vendor_type, phrase(words), meaning)
+
+
+def phrase(text: str) -> str:
+    """A phrase as it is looked for: in lower case, blanks evened out; raises Invalid."""
+    words = " ".join(text.lower().split())
+    fits = PHRASE_CHARACTERS_LEAST <= len(words) <= PHRASE_CHARACTERS_MAX
+    if not fits or not words.isprintable():
+        raise Invalid(
+            "invalid_phrase",
+            f"a phrase has {PHRASE_CHARACTERS_LEAST} to {PHRASE_CHARACTERS_MAX} characters",
+            field="phrase",
+        )
+    return words
+
+
+def action(text: str) -> Action:
+    """What a keyword means, as a person writes it; raises Invalid."""
+    found = next((one for one in KEYWORD_ACTIONS if one.value == text), None)
+    if found is None:
+        raise Invalid("invalid_action", _actions(text), field="action")
+    return found
+
+
+def _actions(text: str) -> str:
+    return f"{text!r} is none of {', '.join(one.value for one in KEYWORD_ACTIONS)}"
+
+
+def name_and_secret(line: str) -> tuple[str, str] | None:
+    """What stands in one line of many keys; name "" = none. None = it has another form."""
+    found = _LINE.fullmatch(line.strip())
+    return None if found is None else ((found["name"] or "").strip(), found["secret"])
 
 
 def next_key_name(names: Iterable[str]) -> str:

@@ -1,0 +1,68 @@
+"""What the HTTP routes of every slice are given: who asks, the database, and how a change is told.
+
+A change is answered 200, 201 or 204 when every live worker acts on it. Otherwise it is committed
+all the same, and the answer is 202 and names who does not act on it yet (`not_in_force_on`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from aipool.audit.types import Act
+from aipool.kit.clock import now_ms
+from aipool.kit.db import Changes, Database, Transaction
+
+#: The most records in one answer.
+PAGE_MAX = 200
+
+ID_MAX = 2**63 - 1
+#: The id of a record: in the path, in the query, in the body.
+Id = Annotated[int, Path(ge=1, le=ID_MAX)]
+AskedId = Annotated[int | None, Query(ge=1, le=ID_MAX)]
+SentId = Annotated[int, Field(ge=1, le=ID_MAX)]
+#: How many records are asked for.
+Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
+
+
+class Sent(BaseModel):
+    """Something that an operator sends. What is not known is refused, never passed over, and
+    numbers are numbers: `"1"` is not 1."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    def given(self) -> dict[str, Any]:
+        """What was sent of it; what was not stays as it is."""
+        return self.model_dump(exclude_unset=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """tell: says that a revision is committed, and gives who does not act on it by now."""
+
+    database: Database
+    tell: Callable[[Changes, int], Sequence[str]]
+
+    def done(
+        self, tx: Transaction | None, content: Mapping[str, Any] | None = None, status: int = 200
+    ) -> Response:
+        """The answer after the commit. tx: None = nothing was changed.  content: None = there is
+        nothing to show."""
+        waiting = list(self.tell(tx.changes, tx.revision)) if tx is not None else []
+        if waiting:
+            return JSONResponse({**(content or {}), "not_in_force_on": waiting}, 202)
+        return Response(status_code=204) if content is None else JSONResponse(content, status)
+
+
+def act_of(request: Request) -> Act:
+    """Who does it, as the door of the application found out, and when."""
+    return Act(request.state.actor, now_ms())
+
+
+Acting = Annotated[Act, Depends(act_of)]
