@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import urllib.error
 import urllib.request
+from collections import Counter
+from typing import cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from aipool.books import metrics
+from aipool.books.key_health import KeyKeeper
 from aipool.books.metrics import Metrics
 from aipool.books.record import Batch
 from aipool.books.recovery import Ended, Ending
 from aipool.doors.frames import Counters
+from aipool.pool.health import Health
 
 OK = ("chat", "200")
 
@@ -98,6 +102,23 @@ def test_what_the_ledger_process_does_is_counted() -> None:
     assert samples["aipool_epochs_lost_total", ()] == 1
     assert samples["aipool_ledger_imbalance", ()] == 2.0
     assert any(name == "aipool_build_info" for name, _ in samples)
+
+
+def test_how_upstream_keys_fare_is_counted() -> None:
+    class Keys:
+        transitions = Counter({("cooling", "rate_limited"): 3, ("normal", ""): 2})
+
+        def healths(self) -> dict[Health, int]:
+            return {Health.NORMAL: 5, Health.INVALID: 1}
+
+    counted = Metrics()
+    counted.keys = cast(KeyKeeper, Keys())
+
+    samples = read(counted)
+
+    assert samples["aipool_upstream_key_health", ("normal",)] == 5
+    assert samples["aipool_upstream_key_health", ("invalid",)] == 1
+    assert samples["aipool_upstream_transitions_total", ("cooling", "rate_limited")] == 3
 
 
 def test_an_unknown_value_is_left_out_and_hurts_nobody() -> None:

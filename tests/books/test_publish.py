@@ -72,9 +72,8 @@ def test_the_snapshot_holds_what_is_for_sale_with_plain_secrets(world: World) ->
 def test_keys_stand_in_the_order_of_trying_without_the_disabled(world: World) -> None:
     with world.database.write() as tx:
         vendor = world.vendor(tx, keys=("a", "b", "c"))
-        pool.order_keys(tx, world.act, vendor, ["c", "a"])
-        disabled = pool.get_key(tx.connection, vendor, "a")
-        pool.set_key_enabled(tx, world.act, disabled, enabled=False)
+        pool.put_first(tx, world.act, vendor, ["c", "a"])
+        pool.disable_key(tx, world.act, pool.key_named(tx.connection, vendor, "a"))
 
     assert keys(snapshot(world).vendors[0]) == ["c", "b"]
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aipool.books.record import Batch, record
+from aipool.books import verify
+from aipool.books.record import Batch, key_hours, record
 from aipool.books.requests import Append, Borrow, Misplaced, Open, Request
 from aipool.calls import service as calls
+from aipool.calls.types import HOUR_MS, KeyHour
 from aipool.doors.frames import Acquire, Fenced, Granted, Need, Recorded, Welcome
-from aipool.doors.outcome import Outcome
+from aipool.doors.outcome import Attempt, Outcome
 from aipool.doors.records import Returned
 from aipool.kit.db import REFUSED_ERRORS
 from aipool.ledger import service as ledger
@@ -211,3 +214,85 @@ def _figures(books: Installation) -> list[list[tuple[object, ...]]]:
 def _has_own_times(table: list[sa.Row]) -> bool:
     """The opening credits carry a key and a time of their own."""
     return bool(table) and "idem_key" in table[0]._fields
+
+
+# --- upstream keys ------------------------------------------------------------------------------
+
+
+def tried(*attempts: tuple[int, str], at_ms: int, answered: int = 0) -> Outcome:
+    """A call that asked these keys in turn, with these outcomes; 11 tokens in, 22 out."""
+    return msgspec.structs.replace(
+        call(0),
+        at_ms=at_ms,
+        key_id=answered,
+        input_tokens=11,
+        output_tokens=22,
+        cost_nano=5,
+        multiplier_ppm=0,
+        attempts=tuple(Attempt(1, key_id, 200, why, 9, "m") for key_id, why in attempts),
+    )
+
+
+def test_each_try_counts_for_its_key_and_the_tokens_for_the_one_that_answered() -> None:
+    hour = 40 * HOUR_MS
+    hours = key_hours(
+        [
+            tried((7, "timeout"), (8, ""), at_ms=hour + 9, answered=8),
+            tried((7, "rate_limited"), at_ms=hour + 4),
+            tried((8, "bad_request"), (8, ""), at_ms=hour + 1, answered=8),
+            tried((7, "client_gone"), at_ms=hour + 2, answered=7),
+            tried((8, ""), at_ms=hour - 1, answered=8),
+            tried(at_ms=hour + 50),
+        ]
+    )
+
+    assert hours == [
+        KeyHour(7, 40, 3, 2, 11, 22, 5, hour + 9, "timeout", hour + 9),
+        KeyHour(8, 39, 1, 0, 11, 22, 5, hour - 1, "", 0),
+        KeyHour(8, 40, 3, 1, 22, 44, 10, hour + 9, "bad_request", hour + 1),
+    ]
+
+
+def test_the_sums_of_keys_are_written_with_the_calls_and_once(books: Installation) -> None:
+    at_ms = 500_000 * HOUR_MS
+    first = tried((7, "timeout"), (8, ""), at_ms=at_ms, answered=8)
+    later = tried((8, "x\0y"), at_ms=at_ms + HOUR_MS)
+    do(books, Append(EPOCH, 0, 400, (first,)))
+    do(
+        books,
+        Append(EPOCH, 0, 400, (first,)),
+        Append(EPOCH, 400, 500, (first, later)),
+        careful=True,
+    )
+
+    with books.database.read() as connection:
+        stats = calls.key_stats(connection, at_ms=at_ms + HOUR_MS)
+    assert (stats[7].tries, stats[7].last_error) == (1, "timeout")
+    assert (stats[8].tries, stats[8].failures, stats[8].output_tokens) == (2, 1, 22)
+    assert stats[8].last_error == "x\N{REPLACEMENT CHARACTER}y"
+
+
+def test_the_verifier_finds_sums_of_keys_that_are_not_those_of_the_calls(
+    books: Installation,
+) -> None:
+    at_ms = 500_000 * HOUR_MS
+    entries = tuple(
+        tried((7, "timeout"), (8, ""), at_ms=at_ms + hours * HOUR_MS, answered=8)
+        for hours in (0, 1, 2)
+    )
+    do(books, Append(EPOCH, 0, 400, entries))
+    books.assert_books_agree()
+
+    def spoilt(change: str) -> list[str]:
+        with books.database.write() as tx:
+            tx.connection.exec_driver_sql(change)
+        return [one.check for one in verify.verify(books.database).differences]
+
+    of = "WHERE key_id = 7 AND hour = 500001"
+    assert spoilt(f"UPDATE key_hours SET failures = 0 {of}") == ["R-03"]
+    assert spoilt(f"DELETE FROM key_hours {of}") == ["R-03"]
+    assert spoilt("INSERT INTO key_hours VALUES (7, 500001, 1, 1, 0, 0, 0, 1, 'x', 1)") == []
+    # An older program did not keep them; the first hour may be its last.
+    assert spoilt("DELETE FROM key_hours WHERE hour = 500000") == []
+    assert spoilt("UPDATE key_hours SET tries = 9 WHERE hour = 500001 AND key_id = 8") == ["R-03"]
+    spoilt("UPDATE key_hours SET tries = 1")

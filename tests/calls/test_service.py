@@ -9,7 +9,7 @@ import pytest
 
 from aipool.calls import service as calls
 from aipool.calls import store
-from aipool.calls.types import CallRow
+from aipool.calls.types import CallRow, KeyHour, KeyStats
 from aipool.kit.db import REFUSED_ERRORS, Database
 from tests.books.rig import Installation, new_rid
 
@@ -135,6 +135,61 @@ def test_the_hourly_sums_grow_with_every_batch(database: Database) -> None:
     hour = NOVEMBER // 3_600_000
     assert first == (hour, 1, 5, 1, "gpt-4o-mini", 3, 2, 30, 12, 60, 150, 9, 6)
     assert second == (hour + 1, 1, 5, 1, "gpt-4o-mini", 1, 0, 10, 4, 20, 50, 3, 2)
+
+
+# --- upstream keys ------------------------------------------------------------------------------
+
+HOUR = NOVEMBER // 3_600_000
+
+
+def key_hour(
+    key_id: int = 7,
+    hour: int = HOUR,
+    *,
+    tries: int = 3,
+    failures: int = 0,
+    at_ms: int = 0,
+    error: tuple[str, int] = ("", 0),
+) -> KeyHour:
+    at_ms = at_ms or hour * 3_600_000 + 5
+    return KeyHour(key_id, hour, tries, failures, 10, 20, 6, at_ms, *error)
+
+
+def record_keys(database: Database, *hours: KeyHour) -> None:
+    with database.write() as tx:
+        calls.record(tx, [row(NOVEMBER)], hours)
+
+
+def test_what_became_of_a_keys_tries_is_summed_over_hours_and_batches(database: Database) -> None:
+    record_keys(database, key_hour(hour=HOUR - 24), key_hour(hour=HOUR - 23, failures=1))
+    record_keys(database, key_hour(failures=2), key_hour(8, tries=1))
+    record_keys(database, key_hour(tries=4))
+
+    with database.read() as connection:
+        stats = calls.key_stats(connection, at_ms=NOVEMBER + 1)
+        one = calls.key_stats(connection, at_ms=NOVEMBER + 1, key_ids=[8, 9])
+
+    assert stats[7] == KeyStats(13, 3, 40, 80, 24, 10, 3, NOVEMBER + 5, "", 0)
+    assert one == {8: KeyStats(1, 0, 10, 20, 6, 1, 0, NOVEMBER + 5, "", 0)}
+    assert set(stats) == {7, 8}
+
+
+def test_the_newest_failure_of_a_key_is_the_last_error(database: Database) -> None:
+    late = NOVEMBER + 3_000_000
+    record_keys(database, key_hour(failures=1, at_ms=late, error=("timeout", late)))
+    record_keys(database, key_hour(failures=1, error=("quota", NOVEMBER + 1)), key_hour(8))
+    record_keys(database, key_hour(hour=HOUR + 1, at_ms=late + 1_000_000))
+
+    with database.read() as connection:
+        stats = calls.key_stats(connection, at_ms=NOVEMBER)[7]
+    assert (stats.last_error, stats.last_error_at_ms) == ("timeout", late)
+    assert stats.last_at_ms == late + 1_000_000
+
+    newest = (HOUR + 1) * 3_600_000 + 9
+    record_keys(database, key_hour(hour=HOUR + 1, failures=1, error=("reset", newest)))
+    with database.read() as connection:
+        stats = calls.key_stats(connection, at_ms=NOVEMBER)[7]
+    assert (stats.last_error, stats.last_error_at_ms) == ("reset", newest)
 
 
 def test_an_absurd_time_does_not_stop_the_log(database: Database) -> None:

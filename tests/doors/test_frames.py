@@ -57,7 +57,7 @@ PRICE = TokenPrice(1, 2, 3, 4)
 SNAPSHOT = Snapshot(
     7,
     (GroupView(1, "default", 1_000_000, None), GroupView(2, "vip", 800_000, ("m",))),
-    (VendorView(1, "v", "openai", "https://v.test/v1", (KeyView(1, "k", "s", ""),)),),
+    (VendorView(1, "v", "openai", "https://v.test/v1", (KeyView(1, "k", "s"),)),),
     (ModelView(1, "m", "chat", 5, 100, 10, PRICE, (RouteView(1, "up", PRICE, (2,)),)),),
 )
 TOKEN = TokenView(

@@ -23,6 +23,7 @@ from aipool.books.main import LedgerProcess
 from aipool.books.record import Batch
 from aipool.books.recovery import Ended, Ending, Recovery
 from aipool.books.workers import Workers
+from aipool.doors.frames import KeyStates
 from aipool.ledger import service as ledger
 from aipool.ledger.types import EpochState
 from tests.simulation.loop import Loop, Task
@@ -41,6 +42,21 @@ class _Broadcast:
     def greet(self, *_: object) -> None: ...
 
     def forget(self, *_: object) -> None: ...
+
+
+class _Keys:
+    """Nothing is learned of upstream keys here."""
+
+    def states(self) -> KeyStates:
+        return KeyStates((), everything=True)
+
+
+class _Slots:
+    """No key has a cap here."""
+
+    def connected(self, _epoch: int) -> None: ...
+
+    def over(self, _epoch: int) -> None: ...
 
 
 class _Observer:
@@ -73,6 +89,8 @@ class Lane:
             broadcast=_Broadcast(),
             workers=authority.workers,
             collector=authority.collector,
+            keys=_Keys(),
+            slots=_Slots(),
             is_held=world.disk.is_held,
             today=authority.today,
             counted=lambda *_: None,

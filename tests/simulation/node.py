@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from aipool.doors import records
-from aipool.doors.frames import Acquire, Collect, Collected, Granted, Publish, TokenAnswer
+from aipool.doors.frames import (
+    Acquire,
+    Collect,
+    Collected,
+    Granted,
+    KeyStates,
+    Publish,
+    TokenAnswer,
+)
 from aipool.doors.outcome import UsageSource
 from aipool.doors.records import Hold, Progress, Returned
 from aipool.doors.snapshot import TokenView
@@ -355,6 +363,8 @@ class Node:
         self.day = day
 
     def publish(self, news: Publish) -> None: ...
+
+    def key_states(self, news: KeyStates) -> None: ...
 
     def recorded(self, high_water: int) -> None:
         self.funds.recorded(high_water)

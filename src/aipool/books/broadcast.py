@@ -12,6 +12,7 @@ A worker that connects gets everything, unless it already acts on the newest rev
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -66,15 +67,23 @@ class Broadcast:
     """DOOR down, as the workers see it.
 
     told: the newest revision at the start; who connects from then on is told all of it.
+    published: hears of every snapshot that is sent.
     """
 
     def __init__(
-        self, access: Access, catalogue: Catalogue, workers: Workers, *, told: int
+        self,
+        access: Access,
+        catalogue: Catalogue,
+        workers: Workers,
+        *,
+        told: int,
+        published: Callable[[Snapshot], None],
     ) -> None:
         self._access = access
         self.told = told
         self._catalogue = catalogue
         self._workers = workers
+        self._published = published
         self._waiting: list[_Waiting] = []
         self._lookups: list[tuple[Link, int, bytes]] = []
         self._snapshot: Snapshot | None = None
@@ -103,7 +112,12 @@ class Broadcast:
         def later() -> None:
             asyncio.get_running_loop().call_later(GREET_AGAIN_SECONDS, again)
 
-        self._access.read(look, lambda publish: link.send(pack(publish)), later)
+        def send(publish: Publish) -> None:
+            if publish.snapshot is not None:
+                self._published(publish.snapshot)
+            link.send(pack(publish))
+
+        self._access.read(look, send, later)
 
     def applied(self, worker: Worker, revision: int) -> None:
         """A worker acts on a revision."""
@@ -210,6 +224,8 @@ class Broadcast:
             return self._newest(connection, newest)
 
         def tell(snapshot: Snapshot | None) -> None:
+            if snapshot is not None:
+                self._published(snapshot)
             message = pack(Publish(revision, snapshot, digests, everything))
             for worker in self._workers:
                 if worker.link is not None:

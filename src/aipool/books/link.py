@@ -20,13 +20,16 @@ import structlog
 from aipool.books.batches import Batches
 from aipool.books.broadcast import Broadcast
 from aipool.books.collecting import Collector
+from aipool.books.key_health import KeyKeeper
 from aipool.books.rates import RateKeeper
 from aipool.books.requests import Answer, Borrow, Misplaced, Open, append_of
+from aipool.books.slots import SlotKeeper
 from aipool.books.workers import Worker, Workers
 from aipool.doors.frames import (
     Acquire,
     Applied,
     AskPermits,
+    AskSlots,
     Changed,
     Collect,
     Collected,
@@ -36,11 +39,13 @@ from aipool.doors.frames import (
     FromWorker,
     GivenBack,
     Hello,
+    KeyReports,
     PermitsBack,
     Ping,
     Pong,
     Recorded,
     Ship,
+    SlotsBack,
     Splitter,
     Today,
     Welcome,
@@ -70,6 +75,8 @@ class Books:
         workers: Workers,
         collector: Collector,
         rates: RateKeeper,
+        keys: KeyKeeper,
+        slots: SlotKeeper,
         *,
         is_held: Callable[[int], bool],
         today: Callable[[], int],
@@ -81,6 +88,8 @@ class Books:
         self.workers = workers
         self.collector = collector
         self.rates = rates
+        self.keys = keys
+        self.slots = slots
         self.is_held = is_held
         self.today = today
         self.counted = counted
@@ -168,6 +177,13 @@ class Link(asyncio.Protocol):
                 self._books.rates.ask(self._said(), message)
             case PermitsBack():
                 self._books.rates.given_back(self._said(), message.number, message.entries)
+            case KeyReports():
+                self._said()
+                self._books.keys.report(message.reports)
+            case AskSlots():
+                self._books.slots.ask(self._said(), message)
+            case SlotsBack():
+                self._books.slots.back(self._said(), message.cap_name, message.held)
             case Counters():
                 self._books.counted(self._said(), message)
             case Pong():
@@ -209,9 +225,10 @@ class Link(asyncio.Protocol):
                 self._worker = self._books.workers.attach(
                     hello.epoch, hello.worker, hello.pid, self, now
                 )
+                self._books.slots.connected(hello.epoch)
             self._answered(answer)
             if self._worker is not None:
-                self.send(pack(Today(self._books.today())))
+                self.send(pack(Today(self._books.today())) + pack(self._books.keys.states()))
                 self._books.broadcast.greet(self._worker, hello.applied)
 
         self._books.batches.submit(Open(hello.epoch, hello.worker, hello.pid), welcome)

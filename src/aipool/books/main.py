@@ -29,12 +29,14 @@ from aipool.books.broadcast import Broadcast
 from aipool.books.calendar import Calendar, Day, seconds_to_midnight
 from aipool.books.collecting import Collector
 from aipool.books.epochs import Epochs
+from aipool.books.key_health import KeyKeeper
 from aipool.books.link import Books, serve
 from aipool.books.rate_file import RateFile
 from aipool.books.rates import RateKeeper
 from aipool.books.recovery import PASSING, Recovery
+from aipool.books.slots import SlotKeeper
 from aipool.books.workers import Workers
-from aipool.doors.frames import Today, pack
+from aipool.doors.frames import RecallSlots, Slots, Today, pack
 from aipool.doors.snapshot import Snapshot, TokenView
 from aipool.installation import run_directory
 from aipool.kit import logging
@@ -43,6 +45,9 @@ from aipool.kit.db import Database, DatabaseUnreachable, SqliteDatabase, open_da
 from aipool.kit.sealing import Keyring, load_keyring
 from aipool.ledger import service as ledger
 from aipool.ledger.types import EpochState, StreamRow
+from aipool.pool import keeping
+from aipool.pool.health import HealthRules
+from aipool.pool.types import HealthRow
 from aipool.process import Child
 
 log = structlog.get_logger()
@@ -95,6 +100,7 @@ class Beginning(NamedTuple):
     revision: int
     open: list[StreamRow]
     frozen: int
+    lanes: list[HealthRow]
 
 
 class LedgerProcess:
@@ -130,13 +136,29 @@ class LedgerProcess:
         self._batches.is_awaited = lambda: self._collector.is_waiting
         self._day_is_kept = beginning.day is not None
         self._metrics.entries_queued = lambda: self._batches.entries_queued
+        settings = child.settings
+        self._keys = KeyKeeper(
+            access,
+            self._workers,
+            HealthRules(
+                settings.key_failures, settings.key_failure_seconds, settings.key_cooldown_seconds
+            ),
+            beginning.lanes,
+        )
+        self._metrics.keys = self._keys
+        self._slots = SlotKeeper(
+            self._workers.epochs, self._tell_slots, time.monotonic, _call_later
+        )
         self._broadcast = Broadcast(
-            access, SliceCatalogue(keyring), self._workers, told=beginning.revision
+            access,
+            SliceCatalogue(keyring),
+            self._workers,
+            told=beginning.revision,
+            published=self._keys.catalogue,
         )
         self._recovery = Recovery(database, self._epochs)
         self._recovering = ThreadPoolExecutor(1, "recovery")
         self._keeping = ThreadPoolExecutor(1, "upkeep")
-        settings = child.settings
         self._room = upkeep.RoomKeeper(Ballast(settings.ballast_path, settings.ballast_bytes))
         self._batches.relieve = self._room.give
         self._log = upkeep.LogMover(database) if isinstance(database, SqliteDatabase) else None
@@ -161,6 +183,8 @@ class LedgerProcess:
             self._workers,
             self._collector,
             self._rates,
+            self._keys,
+            self._slots,
             is_held=self._epochs.is_held,
             today=self._today,
             counted=self._metrics.counted,
@@ -173,6 +197,7 @@ class LedgerProcess:
         watching = [
             asyncio.create_task(self._watch_workers()),
             asyncio.create_task(self._keep_calendar()),
+            asyncio.create_task(self._keys.run()),
             asyncio.create_task(_every(PING_SECONDS, self._ping)),
             asyncio.create_task(_every(LOG_SECONDS, self._move_log)),
             asyncio.create_task(_every(ROOM_SECONDS, self._keep_room)),
@@ -196,6 +221,7 @@ class LedgerProcess:
             await writing
             outcomes = await asyncio.gather(*watching, return_exceptions=True)
             await self._recover()
+            await self._keys.close()
         for link in list(books.links):
             link.close()
         self._recovery.stop()
@@ -236,7 +262,11 @@ class LedgerProcess:
             self._workers.remove(ended.epoch)
             self._collector.over(ended.epoch)
             self._rates.over(ended.epoch)
+            self._slots.over(ended.epoch)
         self._broadcast.recheck()
+
+    def _tell_slots(self, epoch: int, message: Slots | RecallSlots) -> None:
+        self._workers.tell(epoch, pack(message))
 
     # --- the day ----------------------------------------------------------------------------
 
@@ -271,10 +301,7 @@ class LedgerProcess:
             self._tell_day()
 
     def _tell_day(self) -> None:
-        message = pack(Today(self._today()))
-        for worker in self._workers:
-            if worker.link is not None:
-                worker.link.send(message)
+        self._workers.tell_all(pack(Today(self._today())))
 
     async def _ping(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -346,7 +373,12 @@ def _beginning(connection: Connection) -> Beginning:
         publish.current_revision(connection),
         ledger.epochs_in(connection, EpochState.OPEN),
         len(ledger.epochs_in(connection, EpochState.FROZEN)),
+        keeping.load_lanes(connection),
     )
+
+
+def _call_later(seconds: float, work: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, work)
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -22,6 +22,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from aipool import __version__
+from aipool.books.key_health import KeyKeeper
 from aipool.books.record import Batch
 from aipool.books.recovery import Ended, Ending
 from aipool.doors.frames import Counters
@@ -90,6 +91,7 @@ class Metrics(Collector):
         self._commit_seconds = 0.0
         self._written_off_nano = 0
         self.entries_queued: Callable[[], int] = int
+        self.keys: KeyKeeper | None = None
         self.imbalance_nano = 0
         self.epochs_frozen = 0
 
@@ -175,6 +177,8 @@ class Metrics(Collector):
             "Workers' journals that are damaged and wait for a person",
             value=self.epochs_frozen,
         )
+        if self.keys is not None:
+            yield from _keys(self.keys)
         build = GaugeMetricFamily("aipool_build_info", "The program", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
@@ -189,6 +193,25 @@ _OWN_COUNTERS = {
     "aipool_epochs_lost_total": "Workers whose journal was damaged or missing",
     "aipool_calls_recovered_total": "Calls that a worker's death cut off",
 }
+
+
+def _keys(keys: KeyKeeper) -> Iterator[Metric]:
+    health = GaugeMetricFamily(
+        "aipool_upstream_key_health",
+        "Upstream keys that may be called, by how they fare",
+        labels=["health"],
+    )
+    for state, count in keys.healths().items():
+        health.add_metric([state.value], count)
+    yield health
+    transitions = CounterMetricFamily(
+        "aipool_upstream_transitions_total",
+        "Changes of how upstream keys fare, whole or with one model",
+        labels=["health", "why"],
+    )
+    for labels, count in keys.transitions.items():
+        transitions.add_metric(labels, count)
+    yield transitions
 
 
 def _shipped(sums: dict[_Key, int]) -> Iterator[Metric]:

@@ -47,7 +47,8 @@ def current_revision(connection: Connection) -> int:
 def build_snapshot(connection: Connection, keyring: Keyring) -> Snapshot:
     """Everything but the tokens, as this connection sees it.
 
-    Disabled models and keys are left out; the order of routes and keys is that of trying.
+    Disabled models and keys are left out, and keys without a secret; the order of routes and
+    keys is that of trying. Whether a key has expired the workers judge, at each call.
     Raises sealing.Unsealable when a key's secret does not open.
     """
     with _no_collection():
@@ -56,6 +57,7 @@ def build_snapshot(connection: Connection, keyring: Keyring) -> Snapshot:
             groups=_groups(connection),
             vendors=_vendors(connection, keyring),
             models=_models(connection),
+            keywords=tuple(one.keyword for one in pool.list_keywords(connection)),
         )
 
 
@@ -114,6 +116,7 @@ def _models(connection: Connection) -> tuple[ModelView, ...]:
             model.price,
             tuple([RouteView(*route) for route in model.routes]),
             model.hidden_reasoning,
+            model.timeouts,
         )
         for model in catalog.list_models(connection)
         if model.enabled
@@ -124,11 +127,27 @@ def _vendors(connection: Connection, keyring: Keyring) -> tuple[VendorView, ...]
     secrets = pool.open_secrets(connection, keyring)
     keys_of: defaultdict[int, list[KeyView]] = defaultdict(list)
     for key in pool.list_keys(connection):
-        if key.enabled:
-            view = KeyView(key.id, key.name, secrets[key.id], key.proxy_url)
-            keys_of[key.vendor_id].append(view)
+        if key.id in secrets:
+            keys_of[key.vendor_id].append(
+                KeyView(
+                    key.id,
+                    key.name,
+                    secrets[key.id],
+                    key.generation,
+                    key.expires_at,
+                    key.settings,
+                )
+            )
     return tuple(
-        VendorView(vendor.id, vendor.name, vendor.type, vendor.base_url, tuple(keys_of[vendor.id]))
+        VendorView(
+            vendor.id,
+            vendor.name,
+            vendor.type,
+            vendor.base_url,
+            tuple(keys_of[vendor.id]),
+            vendor.ordering,
+            vendor.concurrency,
+        )
         for vendor in pool.list_vendors(connection)
     )
 

@@ -20,14 +20,14 @@ is done again with care: what is there is looked up first and left alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from aipool.books.requests import Answer, Append, Borrow, Misplaced, Open, Request
 from aipool.calls import service as call_log
-from aipool.calls.types import CallRow
+from aipool.calls.types import CLIENT_GONE, HOUR_MS, CallRow, KeyHour
 from aipool.doors.frames import Fenced, Grant, Granted, Recorded, Welcome
 from aipool.doors.outcome import Outcome
 from aipool.doors.records import Entry
@@ -93,7 +93,10 @@ def record(
             lent[index] = _granted(plan.numbers[index], answer)
     if careful:
         rows = [_without_nul(row) for row in rows]
-    call_log.record(tx, rows)
+    keys = key_hours([*plan.free_calls, *plan.charged_calls.values()])
+    if careful:
+        keys = [one._replace(last_error=_clean(one.last_error)) for one in keys]
+    call_log.record(tx, rows, keys)
     ledger.advance_epochs(tx, plan.marks)
     ledger.keep_replies(
         tx,
@@ -231,10 +234,42 @@ def _granted(number: int, lent: Lent) -> Granted:
 
 def _without_nul(row: CallRow) -> CallRow:
     """PostgreSQL keeps no text with a NUL in it."""
-    return CallRow._make(
-        value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
-        for value in row
-    )
+    return CallRow._make(_clean(value) if isinstance(value, str) else value for value in row)
+
+
+def _clean(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def key_hours(calls: Iterable[Outcome]) -> list[KeyHour]:
+    """What these calls add to the hourly sums of upstream keys, in the order of their key."""
+    sums: dict[tuple[int, int], list[int]] = {}
+    errors: dict[tuple[int, int], tuple[str, int]] = {}
+    for call in calls:
+        at_ms = call.at_ms
+        hour = at_ms // HOUR_MS
+        answered = call.key_id
+        for attempt in call.attempts:
+            key = (attempt.key_id, hour)
+            total = sums.get(key)
+            if total is None:
+                total = sums[key] = [0, 0, 0, 0, 0, 0]
+            total[0] += 1
+            total[5] = max(total[5], at_ms)
+            reason = attempt.reason
+            if reason and reason != CLIENT_GONE:
+                total[1] += 1
+                if key not in errors or at_ms >= errors[key][1]:
+                    errors[key] = (reason, at_ms)
+            if attempt.key_id == answered:
+                total[2] += call.input_tokens
+                total[3] += call.output_tokens
+                total[4] += call.cost_nano
+                answered = 0  # a call that asked a key twice was answered once
+    return [KeyHour._make((*key, *sums[key], *errors.get(key, _NO_ERROR))) for key in sorted(sums)]
+
+
+_NO_ERROR = ("", 0)
 
 
 def _call_row(call: Outcome, settled: Settled) -> CallRow:

@@ -7,7 +7,7 @@ supervisor: one that is gone needs no killing, and its journal is being recovere
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from aipool.ledger.types import StreamRow
@@ -69,6 +69,22 @@ class Workers:
         """Starts with the open epochs of the books: each may hold its lock."""
         for stream in streams:
             self._workers[stream.epoch] = Worker(stream.epoch, stream.worker, stream.pid, now)
+
+    def epochs(self) -> Collection[int]:
+        """Whose epoch is not over."""
+        return self._workers.keys()
+
+    def tell(self, epoch: int, frame: bytes) -> None:
+        """Sends a packed message to a worker, if it is connected."""
+        worker = self._workers.get(epoch)
+        if worker is not None and worker.link is not None:
+            worker.link.send(frame)
+
+    def tell_all(self, frame: bytes) -> None:
+        """Sends a packed message to everybody who is connected."""
+        for worker in self._workers.values():
+            if worker.link is not None:
+                worker.link.send(frame)
 
     def attach(self, epoch: int, index: int, pid: int, link: Link, now: float) -> Worker:
         """A worker is connected; a connection it had before is closed."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
 from sqlalchemy.engine import Connection
 
 from aipool.calls import store
-from aipool.calls.types import HOUR_MS, CallRow, UsageHour
+from aipool.calls.types import DAY_HOURS, HOUR_MS, CallRow, KeyHour, KeyStats, UsageHour
 from aipool.kit.db import Transaction
 
 # A rid is `req_`, 12 hex digits of unix milliseconds, and what makes it unique (kit.ids).
@@ -18,8 +18,11 @@ _RID_TIME = slice(4, 16)
 _HOUR_MAX = 70_388_000
 
 
-def record(tx: Transaction, rows: Iterable[CallRow]) -> None:
-    """Writes calls and adds them to the hourly sums, all in the caller's transaction."""
+def record(tx: Transaction, rows: Iterable[CallRow], key_hours: Sequence[KeyHour] = ()) -> None:
+    """Writes calls and adds them to the hourly sums, all in the caller's transaction.
+
+    key_hours: the sums of these calls' tries, each key and hour once, in their order.
+    """
     by_month: dict[str, list[CallRow]] = {}
     sums: dict[tuple[int, int, int, int, str], list[int]] = {}
     for row in rows:
@@ -46,6 +49,7 @@ def record(tx: Transaction, rows: Iterable[CallRow]) -> None:
             store.open_month(tx.connection, month)
         store.insert_calls(tx.connection, month, month_rows)
     store.add_usage(tx.connection, [UsageHour(*key, *sums[key]) for key in sorted(sums)])
+    store.add_key_hours(tx.connection, key_hours)
 
 
 def get(connection: Connection, rid: str) -> CallRow | None:
@@ -92,6 +96,15 @@ def known(connection: Connection, rids: Collection[str]) -> set[str]:
             break
         found |= store.known(connection, month, rids)
     return found
+
+
+def key_stats(
+    connection: Connection, *, at_ms: int, key_ids: Collection[int] | None = None
+) -> dict[int, KeyStats]:
+    """What became of the tries at these upstream keys (None = at all), by key; those that were
+    never tried are left out. at_ms: now, in unix milliseconds."""
+    first_hour = at_ms // HOUR_MS - DAY_HOURS + 1
+    return store.key_stats(connection, first_hour, key_ids)
 
 
 def _months_likely_first(connection: Connection, rid: str) -> list[str]:

@@ -8,8 +8,8 @@ from functools import cache
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from aipool.calls.tables import call_months, calls_table, usage_hours
-from aipool.calls.types import HOUR_MS, CallRow, CheckedCall, UsageHour
+from aipool.calls.tables import call_months, calls_table, key_hours, usage_hours
+from aipool.calls.types import HOUR_MS, CallRow, CheckedCall, KeyHour, KeyStats, UsageHour
 from aipool.catalog.tables import prices
 from aipool.kit.bulk import BulkStatement, NamedRows
 from aipool.kit.db import Int64, Text, whole_sum
@@ -67,6 +67,77 @@ _ADD_USAGE = BulkStatement(
 def add_usage(connection: Connection, rows: Sequence[UsageHour]) -> None:
     """Adds to the hourly sums."""
     _ADD_USAGE.run(connection, rows)
+
+
+_KEY_SUMS = KeyHour._fields[2:7]
+_NEWER = "excluded.last_error_at_ms >= key_hours.last_error_at_ms"
+_ADD_KEY_HOURS = BulkStatement(
+    sa.text(
+        f"INSERT INTO key_hours ({', '.join(KeyHour._fields)})"  # noqa: S608
+        f" VALUES ({', '.join(f':{name}' for name in KeyHour._fields)})"
+        " ON CONFLICT (key_id, hour) DO UPDATE SET "
+        + ", ".join(f"{name} = key_hours.{name} + excluded.{name}" for name in _KEY_SUMS)
+        + ", last_at_ms = CASE WHEN excluded.last_at_ms > key_hours.last_at_ms"
+        " THEN excluded.last_at_ms ELSE key_hours.last_at_ms END, "
+        + ", ".join(
+            f"{name} = CASE WHEN {_NEWER} THEN excluded.{name} ELSE key_hours.{name} END"
+            for name in ("last_error", "last_error_at_ms")
+        )
+    ),
+    KeyHour._fields,
+)
+
+
+def add_key_hours(connection: Connection, rows: Sequence[KeyHour]) -> None:
+    """Adds to the hourly sums of upstream keys."""
+    _ADD_KEY_HOURS.run(connection, rows)
+
+
+def key_stats(
+    connection: Connection, first_hour: int, key_ids: Collection[int] | None
+) -> dict[int, KeyStats]:
+    """The sums of each key, beside them those from `first_hour` on."""
+    hours = key_hours.c
+    late = [
+        sa.case((hours.hour >= first_hour, one), else_=0) for one in (hours.tries, hours.failures)
+    ]
+    of_each = sa.select(
+        hours.key_id,
+        *(whole_sum(hours[name]).label(name) for name in _KEY_SUMS),
+        whole_sum(late[0]).label("day_tries"),
+        whole_sum(late[1]).label("day_failures"),
+        sa.func.max(hours.last_at_ms).label("last_at_ms"),
+        sa.func.max(hours.last_error_at_ms).label("last_error_at_ms"),
+    ).group_by(hours.key_id)
+    if key_ids is not None:
+        of_each = of_each.where(hours.key_id.in_(sorted(key_ids)))
+    sums = of_each.subquery()
+    error = (
+        sa.select(hours.last_error)
+        .where(
+            hours.key_id == sums.c.key_id,
+            hours.last_error_at_ms == sums.c.last_error_at_ms,
+            sums.c.last_error_at_ms != 0,
+        )
+        .limit(1)
+        .scalar_subquery()
+    )
+    columns = [error if name == "last_error" else sums.c[name] for name in KeyStats._fields]
+    rows = connection.execute(sa.select(sums.c.key_id, *columns))
+    return {row[0]: KeyStats._make((*row[1:9], row[9] or "", row[10])) for row in rows}
+
+
+def stream_key_hours(connection: Connection) -> Iterator[KeyHour]:
+    """The hourly sums of upstream keys in the order of their key."""
+    columns = [key_hours.c[name] for name in KeyHour._fields]
+    statement = sa.select(*columns).order_by(*columns[:2])
+    for row in connection.execute(statement, execution_options=_STREAMED):
+        yield KeyHour._make(row)
+
+
+def first_key_hour(connection: Connection) -> int | None:
+    """The oldest hour that has sums of upstream keys."""
+    return connection.execute(sa.select(sa.func.min(key_hours.c.hour))).scalar()
 
 
 def get(connection: Connection, month: str, rid: str) -> CallRow | None:

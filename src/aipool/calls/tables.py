@@ -81,3 +81,21 @@ def calls_table(month: str) -> sa.Table:
         sa.CheckConstraint("charged_nano >= 0", name="charged"),
         sa.CheckConstraint("written_off_nano >= 0", name="written_off"),
     )
+
+
+#: What became of the tries at one upstream key in one hour. hour: unix time in whole hours.
+#: A call is one try at each key it asked; tokens and cost are those of the key that answered.
+key_hours = sa.Table(
+    "key_hours",
+    metadata,
+    sa.Column("key_id", Int64, primary_key=True),
+    sa.Column("hour", Int64, primary_key=True),
+    sa.Column("tries", Int64, nullable=False),
+    sa.Column("failures", Int64, nullable=False),
+    sa.Column("input_tokens", Int64, nullable=False),
+    sa.Column("output_tokens", Int64, nullable=False),
+    sa.Column("cost_nano", Int64, nullable=False),
+    sa.Column("last_at_ms", Int64, nullable=False),
+    sa.Column("last_error", Text, nullable=False),
+    sa.Column("last_error_at_ms", Int64, nullable=False),
+)

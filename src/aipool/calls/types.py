@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 HOUR_MS = 3_600_000
+DAY_HOURS = 24
+#: What a try says whose client left: it is no failure of the key.
+CLIENT_GONE = "client_gone"
 
 
 class CallRow(NamedTuple):
@@ -72,6 +75,46 @@ class UsageHour(NamedTuple):
     cost_nano: int
 
 
+class KeyHour(NamedTuple):
+    """What became of the tries at one upstream key in one hour, in the order of the columns.
+
+    hour: unix time in whole hours, of the calls' arrival.  failures: tries that did not go well,
+    but for those whose client left.  Tokens and cost are those of the calls that the key
+    answered.  last_at_ms: of the newest call.  last_error: the reason of the newest failure, ""
+    = there was none.
+    """
+
+    key_id: int
+    hour: int
+    tries: int
+    failures: int
+    input_tokens: int
+    output_tokens: int
+    cost_nano: int
+    last_at_ms: int
+    last_error: str
+    last_error_at_ms: int
+
+
+class KeyStats(NamedTuple):
+    """What became of the tries at one upstream key, over all time.
+
+    day_tries, day_failures: of them, those of the last 24 hours, by whole hours of the clock.
+    last_at_ms, last_error, last_error_at_ms: see KeyHour.
+    """
+
+    tries: int
+    failures: int
+    input_tokens: int
+    output_tokens: int
+    cost_nano: int
+    day_tries: int
+    day_failures: int
+    last_at_ms: int
+    last_error: str
+    last_error_at_ms: int
+
+
 class CheckedCall(NamedTuple):
     """What the verifier looks at."""
 
@@ -88,4 +131,7 @@ class CheckedCall(NamedTuple):
     hold_nano: int
     charged_nano: int
     written_off_nano: int
+    cost_nano: int
+    key_id: int
+    attempts: str
     recovered: bool

@@ -6,6 +6,8 @@ L-13  each call's transfers are what its row says, on its user's wallet, and the
       no others
 R-01  the hourly sums are the sums of the calls
 R-02  a token's counted use is what its calls cost
+R-03  the hourly sums of upstream keys are those of the calls' tries, from the second hour on in
+      which there are any: an older program kept none
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy.engine import Connection
 
 from aipool.calls import store
-from aipool.calls.types import CheckedCall, UsageHour
+from aipool.calls.types import CLIENT_GONE, HOUR_MS, CheckedCall, KeyHour, UsageHour
 from aipool.kit.money import AMOUNT_NANO_MAX
 from aipool.ledger import service as ledger
 from aipool.ledger.types import WRITEOFF, TransferKind, wallet_account
@@ -40,17 +43,50 @@ class Totals:
 
 def differences(connection: Connection, totals: Totals) -> Iterator[Difference]:
     """Every difference; `connection` must see one moment throughout."""
-    yield from _calls(connection, totals)
+    tries = _Tries(store.first_key_hour(connection))
+    yield from _calls(connection, totals, tries)
     yield from _sums(connection)
+    yield from _sums_of_keys(connection, tries)
     yield from _use_of_tokens(connection)
 
 
-def _calls(connection: Connection, totals: Totals) -> Iterator[Difference]:
+class _Tries:
+    """What the calls say of each upstream key in each hour. first_hour: the oldest that has
+    sums, None = there are none."""
+
+    def __init__(self, first_hour: int | None) -> None:
+        self.first_hour = first_hour
+        self._sums: dict[tuple[int, int], list[int]] = {}
+
+    def add(self, call: CheckedCall) -> None:
+        """One more call."""
+        hour, answered = call.at_ms // HOUR_MS, call.key_id
+        for attempt in _attempts_of(call.attempts):
+            key_id, reason = attempt[1], attempt[3]
+            total = self._sums.setdefault((key_id, hour), [0] * 5)
+            total[0] += 1
+            total[1] += reason not in ("", CLIENT_GONE)
+            if key_id == answered:
+                answered = 0
+                total[2] += call.input_tokens
+                total[3] += call.output_tokens
+                total[4] += call.cost_nano
+
+    def sums(self) -> Iterator[tuple[tuple[int, int], tuple[int, ...]]]:
+        """By (key, hour), in that order."""
+        return ((key, tuple(self._sums[key])) for key in sorted(self._sums))
+
+
+_attempts_of = msgspec.json.Decoder(list[tuple[Any, ...]]).decode
+
+
+def _calls(connection: Connection, totals: Totals, tries: _Tries) -> Iterator[Difference]:
     prices = store.prices_by_id(connection)
     usage = _Following(ledger.charges_by_call(connection, TransferKind.USAGE))
     writeoffs = _Following(ledger.charges_by_call(connection, TransferKind.WRITEOFF))
     for call in store.stream_calls(connection):
         totals.calls += 1
+        tries.add(call)
         totals.recovered += bool(call.recovered)
         totals.charged_nano += call.charged_nano
         totals.written_off_nano += call.written_off_nano
@@ -129,6 +165,24 @@ def _sums(connection: Connection) -> Iterator[Difference]:
         if wanted != found:
             where = "hour {}, user {}, token {}, group {}, model {}".format(*key)
             yield Difference("R-01", where, _named(names, wanted), _named(names, found))
+
+
+def _sums_of_keys(connection: Connection, tries: _Tries) -> Iterator[Difference]:
+    kept = ((row[:2], row[2:7]) for row in store.stream_key_hours(connection))
+    names = KeyHour._fields[2:7]
+    for key, wanted, found in _side_by_side(tries.sums(), kept):
+        if wanted == found or tries.first_hour is None or key[1] < tries.first_hour:
+            continue
+        if key[1] == tries.first_hour and _is_part(found, wanted):
+            continue
+        where = "key {}, hour {}".format(*key)
+        yield Difference("R-03", where, _named(names, wanted), _named(names, found))
+
+
+def _is_part(found: tuple[int, ...] | None, of: tuple[int, ...] | None) -> bool:
+    if found is None or of is None:
+        return found is None
+    return all(part <= whole for part, whole in zip(found, of, strict=True))
 
 
 def _named(names: tuple[str, ...], values: tuple[int, ...] | None) -> str:

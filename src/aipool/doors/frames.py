@@ -14,6 +14,12 @@
                                   ◀──────────── RecallPermits (to those who may hold some)
       PermitsBack (also unasked) ───────────▶
                                   ◀──────────── Permits
+      KeyReports ───────────────────────────▶
+                                  ◀──────────── KeyStates (to every worker)
+      AskSlots (one a cap) ─────────────────▶
+                                  ◀──────────── RecallSlots (to those who may hold some)
+      SlotsBack (also unasked) ─────────────▶
+                                  ◀──────────── Slots
       Ship (one outstanding) ───────────────▶
                                   ◀──────────── Recorded
       FetchToken ───────────────────────────▶
@@ -43,6 +49,7 @@ import msgspec
 
 from aipool.doors.snapshot import Snapshot, TokenView
 from aipool.ledger.types import Note
+from aipool.pool.health import Lane, Report
 
 _LENGTH = struct.Struct("<I")
 #: A snapshot of 2,000 models and 1,000 keys is about 0.5 MB.
@@ -288,6 +295,56 @@ class RecallPermits(msgspec.Struct, tag=33, array_like=True, frozen=True):
     rates: tuple[str, ...]
 
 
+class KeyReports(msgspec.Struct, tag=40, array_like=True, frozen=True):
+    """What calls have shown of upstream keys, in the order it was seen."""
+
+    reports: tuple[Report, ...]
+
+
+class KeyStates(msgspec.Struct, tag=41, array_like=True, frozen=True):
+    """How lanes of upstream keys stand now, as all workers are to see them: after Welcome all
+    of which anything is known (`everything`), in place of all the worker knew; then what
+    changes."""
+
+    lanes: tuple[Lane, ...]
+    everything: bool = False
+
+
+class AskSlots(msgspec.Struct, tag=42, array_like=True, frozen=True):
+    """May this worker have more calls in flight under a cap? cap_name: "key:7" or "vendor:2".
+
+    limit: by the worker's snapshot.  held: what it has already.  want: how many more, at least 1.
+    """
+
+    number: int
+    cap_name: str
+    limit: int
+    held: int
+    want: int
+
+
+class Slots(msgspec.Struct, tag=43, array_like=True, frozen=True):
+    """The answer to AskSlots `number`: so many more, 0 = none is free."""
+
+    number: int
+    cap_name: str
+    amount: int
+
+
+class RecallSlots(msgspec.Struct, tag=44, array_like=True, frozen=True):
+    """Somebody else needs room under this cap: hand back what no call is using."""
+
+    cap_name: str
+
+
+class SlotsBack(msgspec.Struct, tag=45, array_like=True, frozen=True):
+    """What a worker no longer holds of a cap: it keeps `held`. After Welcome one of every cap of
+    which it holds something, and then one of no cap (""): that was all."""
+
+    cap_name: str
+    held: int
+
+
 FromWorker = (
     Hello
     | Acquire
@@ -295,6 +352,9 @@ FromWorker = (
     | GivenBack
     | AskPermits
     | PermitsBack
+    | KeyReports
+    | AskSlots
+    | SlotsBack
     | Ship
     | FetchToken
     | Applied
@@ -311,6 +371,9 @@ FromLedger = (
     | Today
     | Permits
     | RecallPermits
+    | KeyStates
+    | Slots
+    | RecallSlots
     | Recorded
     | TokenAnswer
     | Publish

@@ -16,13 +16,15 @@ class UsageSource(IntEnum):
 
 
 class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One try at one upstream key. status: the vendor's, 0 = no answer."""
+    """One try at one upstream key. status: the vendor's, 0 = no answer.  reason: "" = well.
+    upstream_model: the name the key was called with."""
 
     vendor_id: int
     key_id: int
     status: int
     reason: str
     duration_ms: int
+    upstream_model: str = ""
 
 
 class Outcome(msgspec.Struct, tag="S", array_like=True, frozen=True, gc=False):

@@ -11,26 +11,44 @@ from __future__ import annotations
 import msgspec
 
 from aipool.rating.types import TokenPrice
+from aipool.vendors.types import (
+    NO_SETTINGS,
+    NO_TIMEOUTS,
+    KeySettings,
+    Keyword,
+    Ordering,
+    Timeouts,
+)
 
 
 class KeyView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An upstream key in priority order. `secret` is plain: it crosses only link.sock,
-    whose mode is 0600, and lives only in a worker's memory."""
+    whose mode is 0600, and lives only in a worker's memory.
+
+    generation: see pool.health.  expires_at: unix seconds, 0 = never.
+    """
 
     id: int
     name: str
     secret: str
-    proxy_url: str
+    generation: int = 1
+    expires_at: int = 0
+    settings: KeySettings = NO_SETTINGS
 
 
 class VendorView(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A vendor and its keys that may be called, first = tried first."""
+    """A vendor and its keys that people allow to be called, first = tried first.
+
+    concurrency: the most calls in flight over all of them, 0 = any number.
+    """
 
     id: int
     name: str
     type: str
     base_url: str
     keys: tuple[KeyView, ...]
+    ordering: Ordering = Ordering.PRIORITY
+    concurrency: int = 0
 
 
 class RouteView(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -57,6 +75,7 @@ class ModelView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     price: TokenPrice
     routes: tuple[RouteView, ...]
     hidden_reasoning: bool = False
+    timeouts: Timeouts = NO_TIMEOUTS
 
 
 class CallLimits(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -97,6 +116,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
     groups: tuple[GroupView, ...]
     vendors: tuple[VendorView, ...]
     models: tuple[ModelView, ...]
+    keywords: tuple[Keyword, ...] = ()
 
 
 class TokenView(msgspec.Struct, frozen=True, array_like=True, gc=False):
