@@ -48,6 +48,7 @@ from aipool.kit.outbound import Vet
 from aipool.kit.sealing import load_keyring
 from aipool.ledger import service as ledger
 from aipool.ledger.types import Wallet
+from aipool.pool import service as pool
 from tests.chats import (
     CHAT,
     PRICE,
@@ -203,12 +204,13 @@ class Platform:
                     found.append(int(entry.name))
         return sorted(found)
 
-    def cli(self, *arguments: str, status: int = 0) -> str:
+    def cli(self, *arguments: str, status: int = 0, stdin: str = "") -> str:
         """Runs a command of the product; what it printed, both streams."""
         done = subprocess.run(
             [sys.executable, "-m", "aipool.cli", *arguments],
             env=self._environ(),
             cwd=self.run_dir,
+            input=stdin.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=30,
@@ -233,6 +235,13 @@ class Platform:
         secrets = Secrets(load_keyring(self.data_dir), load_pepper(self.data_dir))
         vet = Vet(settings.private_upstreams)
         return Session(settings, self.database, secrets, vet, Act("test", now_ms()))
+
+    def heal(self) -> None:
+        """Every upstream key is as if a person had just enabled it."""
+        session = self.session()
+        with session.change() as tx:
+            for key in pool.list_keys(tx.connection):
+                pool.clear_health(tx, session.act, key, why="healed")
 
     def apply(self, text: str) -> None:
         """What `aipool apply` does, before the start."""

@@ -200,6 +200,27 @@ class Settings:
         "room kept in DATA_DIR, given up when the disk is full so that calls can end; 0 is none",
         "several minutes of records",
     )
+    key_failures: int = _setting(
+        5,
+        whole(1, 10_000),
+        "failures within AIPOOL_KEY_FAILURE_SECONDS that make an upstream key rest",
+        "one or two failures in a row happen to healthy vendors",
+    )
+    key_failure_seconds: float = _setting(
+        30.0, SECONDS, "time in which failures of an upstream key are counted", "custom"
+    )
+    key_cooldown_seconds: float = _setting(
+        10.0,
+        SECONDS,
+        "how long an upstream key rests whose vendor does not say how long",
+        "a probe every ten seconds costs nobody anything",
+    )
+    affinity_seconds: float = _setting(
+        3600.0,
+        SECONDS,
+        "how long a session prefers the upstream key that served it last",
+        "the longest prompt cache that vendors keep by default",
+    )
     tokenizer: str = _setting(
         "estimate",
         TOKENIZER,

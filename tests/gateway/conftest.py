@@ -16,6 +16,8 @@ SHORT = {
     "AIPOOL_LIMIT_IDLE_SECONDS": "1",
     "AIPOOL_LIMIT_CONNECT_SECONDS": "1",
     "AIPOOL_LIMIT_BODY_BYTES": str(1 << 20),
+    # Tests fail keys all the time, and each wants to begin with good ones.
+    "AIPOOL_KEY_FAILURES": "10000",
 }
 
 
@@ -68,6 +70,13 @@ def shop() -> Iterator[Platform]:
     _nobody.bind(("127.0.0.1", 0))
     with _nobody, platform(catalogue=_catalogue, vendors=2, environment=SHORT) as running:
         yield running
+
+
+@pytest.fixture
+def heals(shop: Platform) -> Iterator[None]:
+    """Nothing that the test does is held against any upstream key afterwards."""
+    yield
+    shop.heal()
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,12 @@ from aipool.doors.snapshot import (
     TokenView,
     VendorView,
 )
+from aipool.gateway.board import Board
 from aipool.gateway.catalogue import Catalogue
 from aipool.gateway.tokens import Token
+from aipool.pool.health import HealthRules, Report
 from aipool.rating.types import TokenPrice
+from aipool.vendors.types import KeySettings
 
 PRICE = TokenPrice(1, 2_000_000_000, 500_000_000, 8_000_000_000)
 COST = TokenPrice(2, 1, 1, 1)
@@ -42,18 +45,47 @@ def snapshot(*models: ModelView) -> Snapshot:
                 "one",
                 "openai",
                 "https://api.one.test/v1",
-                (KeyView(11, "a", "sk-one-a", ""), KeyView(12, "b", "sk-one-b", "http://proxy:1")),
+                (
+                    KeyView(11, "a", "sk-one-a"),
+                    KeyView(12, "b", "sk-one-b", settings=KeySettings(proxy="http://proxy:1")),
+                ),
             ),
-            VendorView(
-                2, "two", "openai_compatible", "http://[::1]:8080", (KeyView(21, "c", "", ""),)
-            ),
+            VendorView(2, "two", "openai_compatible", "http://[::1]:8080", (KeyView(21, "c", ""),)),
         ),
         models or (model("m", route(1), route(2, "theirs")), model("other", route(2, "theirs"))),
     )
 
 
-def catalogue(*models: ModelView) -> Catalogue:
-    return Catalogue(snapshot(*models), lambda name: f"/run/{name}")
+class Clock:
+    """The monotonic clock and the time of day, in the test's hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.offset = 1_800_000_000.0
+
+    def unix(self) -> float:
+        return self.now + self.offset
+
+
+class Boards:
+    """A board, what it reports, and its clock."""
+
+    def __init__(self, *, place: int = 0, rules: HealthRules | None = None) -> None:
+        self.clock = Clock()
+        self.reports: list[Report] = []
+        self.board = Board(
+            rules or HealthRules(),
+            place=place,
+            tell=lambda said: self.reports.extend(said.reports),
+            now=lambda: self.clock.now,
+            unix_now=self.clock.unix,
+            chance=lambda: 0.0,
+        )
+
+
+def catalogue(*models: ModelView, boards: Boards | None = None) -> Catalogue:
+    board = (boards or Boards()).board
+    return Catalogue(snapshot(*models), board, lambda name: f"/run/{name}")
 
 
 def view(**other: Any) -> TokenView:

@@ -28,9 +28,11 @@ from aipool.doors.frames import (
     Grant,
     Granted,
     Hello,
+    KeyReports,
     Publish,
     Recorded,
     Ship,
+    SlotsBack,
     TokenAnswer,
     Welcome,
 )
@@ -104,7 +106,7 @@ class ToyLedger(asyncio.Protocol):
                 self.say(TokenAnswer(message.number, 1, self.tokens.get(message.digest)))
             case Collect():
                 self.say(Collected(message.number, complete=True))
-            case Applied() | Counters():
+            case Applied() | Counters() | KeyReports() | SlotsBack():
                 pass
 
     def _grant(self, acquire: Acquire) -> Granted:
@@ -189,7 +191,7 @@ def _unchunked(body: bytes) -> bytes:
 
 
 def _snapshot(vendor: FakeVendor) -> Snapshot:
-    keys = (KeyView(1, "a", "canary-a", ""), KeyView(2, "b", "canary-b", ""))
+    keys = (KeyView(1, "a", "canary-a"), KeyView(2, "b", "canary-b"))
     return Snapshot(
         1,
         (GroupView(1, "default", 1_000_000, None),),
@@ -207,7 +209,11 @@ async def rig(
     with tempfile.TemporaryDirectory(prefix="aip-", dir="/tmp") as folder:
         data_dir = Path(folder) / "data"
         data_dir.mkdir(mode=0o700)
-        environ = {"AIPOOL_PRIVATE_UPSTREAMS": "127.0.0.0/8", **(environment or {})}
+        environ = {
+            "AIPOOL_PRIVATE_UPSTREAMS": "127.0.0.0/8",
+            "AIPOOL_KEY_FAILURES": "10000",
+            **(environment or {}),
+        }
         settings = load({"data_dir": str(data_dir)}, environ)
         run = run_directory(data_dir, {"XDG_RUNTIME_DIR": folder})
         async with FakeVendor(tls=vendor_tls) as vendor:

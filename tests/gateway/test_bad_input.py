@@ -428,6 +428,7 @@ def test_no_field_or_header_changes_where_a_call_goes_or_with_which_key(
         canary.stop()
 
 
+@pytest.mark.usefixtures("heals")
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 422, 429, 500, 503, 504])
 @pytest.mark.parametrize("stream", [False, True])
 def test_no_vendors_error_tells_about_our_keys(
@@ -442,6 +443,7 @@ def test_no_vendors_error_tells_about_our_keys(
     assert reply.error["message"]
 
 
+@pytest.mark.usefixtures("heals")
 def test_all_keys_down_is_a_503_that_may_be_repeated(
     shop: Platform, customer: Customer, vendor: VendorThread
 ) -> None:

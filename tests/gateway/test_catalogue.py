@@ -8,7 +8,7 @@ from aipool.doors.snapshot import GroupView, KeyView, Snapshot, VendorView
 from aipool.gateway.catalogue import Catalogue, Offer
 from aipool.rating.types import TokenPrice
 from aipool.vendors import VENDORS_BY_TYPE
-from tests.gateway.offers import DEFAULT, PRICE, VIP, catalogue, model, route
+from tests.gateway.offers import DEFAULT, PRICE, VIP, Boards, catalogue, model, route
 
 
 def offered(catalog: Catalogue, name: str = "m", group_id: int = DEFAULT) -> Offer:
@@ -71,15 +71,23 @@ def test_candidates_stand_in_the_order_of_routes_and_then_of_keys() -> None:
 def test_a_candidate_is_all_that_a_request_needs() -> None:
     first, second, third = offered(catalogue()).candidates
 
-    assert (first.origin.host, first.origin.port, first.origin.tls) == ("api.one.test", 443, True)
-    assert (first.origin.proxy, second.origin.proxy) == (None, "http://proxy:1")
+    assert (first.key.origin.host, first.key.origin.port, first.key.origin.tls) == (
+        "api.one.test",
+        443,
+        True,
+    )
+    assert (first.key.origin.proxy, second.key.origin.proxy) == (None, "http://proxy:1")
     assert first.head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.one.test\r\n")
     assert b"\r\nAuthorization: Bearer sk-one-a\r\n" in first.head
     assert b"\r\nAuthorization: Bearer sk-one-b\r\n" in second.head
     assert first.model_json is None, "their name is ours"
     assert first.cap_field == VENDORS_BY_TYPE["openai"].max_tokens_field
 
-    assert (third.origin.host, third.origin.port, third.origin.tls) == ("::1", 8080, False)
+    assert (third.key.origin.host, third.key.origin.port, third.key.origin.tls) == (
+        "::1",
+        8080,
+        False,
+    )
     assert b"\r\nHost: [::1]:8080\r\n" in third.head
     assert b"uthorization" not in third.head
     assert (third.upstream_model, third.model_json) == ("theirs", b'"theirs"')
@@ -90,26 +98,29 @@ def test_a_candidate_is_all_that_a_request_needs() -> None:
 
 def test_no_password_of_an_address_becomes_a_host() -> None:
     vendor = VendorView(
-        1, "v", "openai_compatible", "http://who:secret@v.test/v1", (KeyView(1, "k", "", ""),)
+        1, "v", "openai_compatible", "http://who:secret@v.test/v1", (KeyView(1, "k", ""),)
     )
     group = GroupView(DEFAULT, "default", 1_000_000, None)
-    catalog = Catalogue(Snapshot(1, (group,), (vendor,), (model("m", route(1)),)), str)
+    catalog = Catalogue(
+        Snapshot(1, (group,), (vendor,), (model("m", route(1)),)), Boards().board, str
+    )
 
     (candidate,) = offered(catalog).candidates
 
-    assert candidate.origin.host == "v.test"
+    assert candidate.key.origin.host == "v.test"
     assert b"secret" not in candidate.head
 
 
 def test_a_vendor_with_a_socket_is_reached_by_it() -> None:
     sandbox = next(vendor for vendor in VENDORS_BY_TYPE.values() if vendor.socket)
-    vendor = VendorView(1, "s", sandbox.type, "http://sandbox/v1", (KeyView(1, "k", "", ""),))
+    vendor = VendorView(1, "s", sandbox.type, "http://sandbox/v1", (KeyView(1, "k", ""),))
     group = GroupView(DEFAULT, "default", 1_000_000, None)
     snapshot = Snapshot(1, (group,), (vendor,), (model("m", route(1)),))
 
-    (candidate,) = offered(Catalogue(snapshot, lambda name: f"/run/{name}")).candidates
+    found = Catalogue(snapshot, Boards().board, lambda name: f"/run/{name}")
+    (candidate,) = offered(found).candidates
 
-    assert candidate.origin.unix_path == f"/run/{sandbox.socket}"
+    assert candidate.key.origin.unix_path == f"/run/{sandbox.socket}"
 
 
 def test_names_that_nobody_sells_are_not_remembered() -> None:

@@ -105,7 +105,7 @@ def clean() -> Iterator[Cell]:
 
 
 def left_by_the_client(policy: OnDisconnect) -> Iterator[Cell]:
-    drains, cancels = policy is OnDisconnect.DRAIN, policy is OnDisconnect.CANCEL
+    drains = policy is OnDisconnect.DRAIN
     for report, usage in REPORTS.items():
         if_reported = "nothing" if report == "none" else "witness"
         last = after_last(report)
@@ -140,16 +140,16 @@ def left_by_the_client(policy: OnDisconnect) -> Iterator[Cell]:
                 False,
                 {"delay": PAUSE},
                 "asked",
-                "nothing" if cancels else if_reported,
-                cancels,
+                if_reported,
+                False,
             ),
             (
                 "whole, left in the middle",
                 False,
                 {"pause_after": 0, "pause": PAUSE},
                 "begun",
-                "nothing" if cancels else if_reported,
-                cancels,
+                if_reported,
+                False,
             ),
             ("whole, left after the last", False, {}, "all", "witness", False),
         )

@@ -212,6 +212,15 @@ class ToyWorker:
         self.told.append(rates)
         return ()
 
+    def key_states(self, news: frames.KeyStates) -> None:
+        raise AssertionError(news)
+
+    def slots(self, answer: frames.Slots) -> None:
+        raise AssertionError(answer)
+
+    def recall_slots(self, cap_name: str) -> int:
+        raise AssertionError(cap_name)
+
     def today(self, day: int) -> None:
         self.told.append(day)
 

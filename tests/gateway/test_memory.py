@@ -57,7 +57,7 @@ class Rig:
         self.port = 0
 
     def _snapshot(self) -> Snapshot:
-        keys = (KeyView(11, "a", "sk-a", ""), KeyView(12, "b", "sk-b", ""))
+        keys = (KeyView(11, "a", "sk-a"), KeyView(12, "b", "sk-b"))
         vendor = VendorView(1, "fake", "openai_compatible", self.vendor.base_url, keys)
         group = GroupView(1, "default", 1_000_000, None)
         models = (model("m", route(1)), model("ours", route(1, "theirs")))
@@ -122,7 +122,9 @@ def with_worker(scenario: Callable[[Rig], Awaitable[None]]) -> None:
         (folder / "data").mkdir()
         ledger = await asyncio.start_unix_server(rig.ledger, str(folder / "link.sock"))
         private = (ipaddress.ip_network("127.0.0.0/8"),)
-        settings = Settings(data_dir=folder / "data", private_upstreams=private)
+        settings = Settings(
+            data_dir=folder / "data", private_upstreams=private, key_failures=10_000
+        )
         rig.worker = Worker(settings, RunDirectory(folder), 0)
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)

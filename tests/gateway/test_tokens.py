@@ -22,7 +22,7 @@ from aipool.gateway.tokens import (
     Tokens,
 )
 from aipool.kit.digests import digest, generate
-from tests.gateway.offers import view
+from tests.gateway.offers import Boards, view
 
 DAY = 20_000
 DIGEST, OTHER = b"d" * 32, b"e" * 32
@@ -87,7 +87,10 @@ def test_a_token_is_asked_for_once_and_kept() -> None:
 
 def test_tokens_of_one_user_share_the_lease_of_the_wallet() -> None:
     first, second = Token(view()), Token(view(id=8, budgets=("wallet:3", "token:8")))
-    funds, catalogue = Funds(lambda _: None, lambda _: 0), Catalogue(Snapshot(1, (), (), ()), str)
+    funds, catalogue = (
+        Funds(lambda _: None, lambda _: 0),
+        Catalogue(Snapshot(1, (), (), ()), Boards().board, str),
+    )
     rates = Rates(lambda _: True, lambda _: None)
 
     first.renew(funds, rates, catalogue, DAY)

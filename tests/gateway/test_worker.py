@@ -173,7 +173,7 @@ def test_on_a_full_disk_nothing_is_admitted_and_what_was_begun_is_finished(
 
 MISTAKES: list[tuple[Any, str, bool, int]] = [
     (relay_module, "usage_of_answer", False, 500),
-    (relay_module, "judge_status", False, 500),
+    (relay_module, "classify", False, 500),
     (stream_module, "chunk_usage", True, 500),
     (stream_module, "decode_chunk", True, 500),
 ]
@@ -189,7 +189,7 @@ def test_a_mistake_of_ours_ends_the_call_and_its_hold(
     async def scene(it: Rig) -> None:
         told: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-        wishes = {"status": 500} if name == "judge_status" else {}
+        wishes = {"status": 500} if name == "classify" else {}
         with monkeypatch.context() as broken:
             broken.setattr(module, name, breaks)
             reply = await it.ask(wish("broken", wishes, stream=stream))

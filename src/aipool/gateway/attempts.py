@@ -1,98 +1,236 @@
 """Failover: what a failed try means, and what is tried next. Pure.
 
     a try ended with …                           so …
-    ────────────────────────────────────────────────────────────────────────────────
+    ────────────────────────────────────────────────────────────────────────────────────
     no connection, a connection lost unanswered  NEXT
-    401 402 403 408 429, 5xx but 504 and 524     NEXT   it is about our key or the vendor
-    3xx, 200 with an error or without an answer  NEXT   it is no answer
     a stream silent until its first event        NEXT
-    504 524, a whole answer that never came      STOP   the vendor may have done the work
-    any other 4xx                                PASS   it is about the request
+    a whole answer that never came               STOP   the vendor may have done the work
+    any answer that is none                      as `vendors.failures` reads it
 
-Only before the first meaningful event has reached the client; afterwards there is no next
-try. Each key is tried at most once for a request, in the order of the routes and, within
-one, of the keys.
+Only before the first meaningful event has reached the client; afterwards there is no next try.
+The keys are tried in the order of the routes and, within one, as its vendor's ordering says; each
+key once, unless it only lacked one model and a further route asks it for another. Keys that are
+known to be bad are not tried (`gateway.board`).
+
+Failing over must not become a storm of its own. A failure that convicts the key takes the key out
+for everybody, so it costs nothing; a call's first failover is free; for every further one after a
+time-out or a server error the call needs a permit of the retry budget.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import Enum
+from collections.abc import Iterator
+from math import ceil
 
-from aipool.gateway.catalogue import Candidate
-from aipool.gateway.errors import Refusal, unavailable, upstream_failed, upstream_timed_out
+from aipool.gateway.board import FOREVER, Standing
+from aipool.gateway.candidates import Candidate, Candidates, KeyParts
+from aipool.gateway.errors import Refusal, unavailable, upstream_failed
+from aipool.pool.health import MODEL_GONE_SECONDS, Signal
+from aipool.vendors.types import Action, Ordering, Scope, Verdict
 from aipool.wire.request import Failure, FailureKind
 
-#: What a client is told to wait when every key failed: keys that cool come back in seconds.
+#: What a client is told to wait when nobody knows how long.
 RETRY_AFTER_SECONDS = 2
+#: SDKs refuse to wait longer and give up instead.
+RETRY_AFTER_SECONDS_MAX = 120
 
-_ABOUT_OUR_KEY = frozenset({401, 402, 403, 408, 429})
-_NEVER_REPLAYED = frozenset({504, 524})
+#: Of the calls in flight, this share may be in a further failover after a time-out or a server
+#: error, and at least so many.
+RETRY_SHARE = 0.2
+RETRIES_LEAST = 10
+
 _TIMEOUTS = frozenset({FailureKind.TIMEOUT_FIRST_BYTE, FailureKind.TIMEOUT_IDLE})
-
-
-class Verdict(Enum):
-    """What a failed try means for the request."""
-
-    NEXT = "next"
-    STOP = "stop"
-    PASS = "pass"
-
-
-def judge_status(status: int) -> Verdict:
-    """A status that is not a success."""
-    if status in _NEVER_REPLAYED:
-        return Verdict.STOP
-    if 400 <= status < 500 and status not in _ABOUT_OUR_KEY:
-        return Verdict.PASS
-    return Verdict.NEXT
+_CONVICTING = frozenset({Action.COOL, Action.EXCEEDED, Action.INVALID, Action.DROP_MODEL})
 
 
 def judge_failure(failure: Failure, *, stream: bool) -> Verdict:
     """A try that ended without a whole answer and before anything was relayed."""
-    if failure.kind is FailureKind.TIMEOUT_TOTAL:
-        return Verdict.STOP
-    if failure.kind in _TIMEOUTS and not stream:
-        return Verdict.STOP
-    return Verdict.NEXT
+    kind = failure.kind
+    if kind is FailureKind.TIMEOUT_TOTAL or (kind in _TIMEOUTS and not stream):
+        return Verdict(Action.STOP, kind.value)
+    return Verdict(Action.NEXT, kind.value)
+
+
+def convicts(verdict: Verdict) -> bool:
+    """Is the failure the key's own, so that nobody else needs to meet it?"""
+    return verdict.action in _CONVICTING
+
+
+def is_of_model(verdict: Verdict) -> bool:
+    """Is the failure that of the key with this model only?"""
+    return verdict.action is Action.DROP_MODEL or verdict.scope is Scope.MODEL
+
+
+def signal_of(verdict: Verdict) -> tuple[Signal, float | None] | None:
+    """What a failure shows of its lane, and how long it should rest as far as is known."""
+    if verdict.why == FailureKind.TIMEOUT_TOTAL.value:  # ours; it says nothing of the key
+        return None
+    match verdict.action:
+        case Action.NEXT | Action.STOP:
+            return Signal.FAILED, None
+        case Action.COOL:
+            return Signal.COOL, verdict.seconds
+        case Action.DROP_MODEL:
+            return Signal.COOL, MODEL_GONE_SECONDS
+        case Action.EXCEEDED:
+            return Signal.EXCEEDED, verdict.seconds
+        case Action.INVALID:
+            return Signal.INVALID, None
+    return None
+
+
+class RetryBudget:
+    """How many calls may be in a further failover at once."""
+
+    __slots__ = ("in_use",)
+
+    def __init__(self) -> None:
+        self.in_use = 0
+
+    def take(self, in_flight: int) -> bool:
+        """May one more? in_flight: calls now open."""
+        if self.in_use >= max(RETRIES_LEAST, RETRY_SHARE * in_flight):
+            return False
+        self.in_use += 1
+        return True
+
+    def give_back(self) -> None:
+        """The call that took it has ended."""
+        self.in_use -= 1
 
 
 class Attempts:
-    """The tries of one request, in order. `bad_answers`: all so far were answers, but bad."""
+    """The tries of one request, in order. `bad_answers`: all so far were answers, but bad.
 
-    __slots__ = ("_candidates", "_next", "_tried", "bad_answers")
+    prefer: the id of the key that served this session last, 0 = none.
+    without: what this call leaves out, because a vendor did not take it.
+    """
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
+    __slots__ = (
+        "_board",
+        "_candidates",
+        "_failovers",
+        "_prefer",
+        "_retries",
+        "_spent",
+        "_tried",
+        "bad_answers",
+        "without",
+    )
+
+    def __init__(self, candidates: Candidates, prefer: int = 0) -> None:
         self._candidates = candidates
-        self._next = 0
-        self._tried: set[int] | None = None
+        self._board = candidates.board
+        self._prefer = prefer
+        self._tried: set[int] = set()
+        self._spent: set[int] = set()
+        self._failovers = 0
+        self._retries: RetryBudget | None = None  # of which this call has a permit
         self.bad_answers = True
+        self.without: frozenset[str] = frozenset()
 
-    def next(self) -> Candidate | None:
-        """The next key, or None when all were tried."""
-        candidates = self._candidates
-        while self._next < len(candidates):
-            candidate = candidates[self._next]
-            self._next += 1
-            if self._tried is None:
-                self._tried = {candidate.key_id}
-                return candidate
-            if candidate.key_id not in self._tried:
-                self._tried.add(candidate.key_id)
-                return candidate
+    def begun(self, candidate: Candidate) -> None:
+        """This one is being tried, or found busy: not again."""
+        self._tried.add(candidate.place)
+
+    def failed(self, candidate: Candidate, verdict: Verdict) -> None:
+        """It has failed. Where only the model did, another model may be asked of its key."""
+        if not is_of_model(verdict):
+            self._spent.add(candidate.key.id)
+
+    def may_go_on(self, verdict: Verdict, retries: RetryBudget, in_flight: int) -> bool:
+        """After this failure, may another key be tried? The first time always."""
+        self._failovers += 1
+        if self._failovers > 1 and not convicts(verdict) and self._retries is None:
+            if not retries.take(in_flight):
+                return False
+            self._retries = retries
+        return True
+
+    def over(self) -> None:
+        """The call has ended."""
+        if self._retries is not None:
+            self._retries.give_back()
+            self._retries = None
+
+    def next(self, now: float, chance: float) -> Candidate | None:
+        """The next key to try, or None when there is no other now. chance: in [0, 1)."""
+        if self._prefer:
+            prefer, self._prefer = self._prefer, 0
+            for index, key, model in self._untried():
+                if key.id == prefer and self._stands(key, model, now) is Standing.WELL:
+                    return self._candidates[index]
+        index = 0
+        for route, keys in self._candidates.ways:
+            options: list[tuple[int, KeyParts]] = []
+            for at, key in enumerate(keys, index):
+                if at in self._tried or key.id in self._spent:
+                    continue
+                standing = self._stands(key, route.upstream_model, now)
+                if standing is Standing.OUT:
+                    continue
+                if standing is Standing.DUE or key.ordering is Ordering.PRIORITY:
+                    return self._candidates[at]
+                options.append((at, key))
+            if options:
+                return self._candidates[_chosen(options, chance)]
+            index += len(keys)
         return None
 
-    def give_up(self) -> Refusal:
+    def give_up(self, now: float) -> Refusal:
         """What the client is told when no key is left."""
-        if self._tried and self.bad_answers:
+        if self._spent and self.bad_answers:
             return upstream_failed()
-        return unavailable(
-            "no_available_key",
-            "No vendor of this model can answer just now.",
-            RETRY_AFTER_SECONDS,
+        return none_available(self._seconds_until_one(now) or FOREVER)
+
+    def _untried(self) -> Iterator[tuple[int, KeyParts, str]]:
+        index = 0
+        for route, keys in self._candidates.ways:
+            for key in keys:
+                if index not in self._tried and key.id not in self._spent:
+                    yield index, key, route.upstream_model
+                index += 1
+
+    def _stands(self, key: KeyParts, model: str, now: float) -> Standing:
+        return self._board.look(key, model, now)[0]
+
+    def _seconds_until_one(self, now: float) -> float:
+        return min(
+            (
+                self._board.seconds_until(key, route.upstream_model, now)
+                for route, keys in self._candidates.ways
+                for key in keys
+            ),
+            default=FOREVER,
         )
 
 
-def refusal_of_stop(status: int) -> Refusal:
-    """What the client is told when a try may not be repeated. status: 0 = none came."""
-    return upstream_timed_out() if status in _NEVER_REPLAYED or not status else upstream_failed()
+def _chosen(options: list[tuple[int, KeyParts]], chance: float) -> int:
+    """The index of one of the keys of a route whose vendor is not called by priority."""
+    if options[0][1].ordering is Ordering.LEAST_LATENCY:
+        # A key that was never called answers in no time, so each is tried once.
+        return min(options, key=lambda option: option[1].tally.seconds)[0]
+    left = chance * sum(key.settings.weight for _, key in options)
+    for index, key in options:
+        left -= key.settings.weight
+        if left < 0:
+            return index
+    return options[-1][0]
+
+
+def nobody_ready(candidates: Candidates, now: float) -> Refusal | None:
+    """What a client is told when no key at all may be called; None = one may."""
+    if not candidates:
+        return unavailable("no_available_key", "No vendor serves this model just now.")
+    out_until = candidates.out_until(now)
+    return none_available(out_until - now) if out_until else None
+
+
+def none_available(seconds: float) -> Refusal:
+    """No key can be called now. seconds: until one may, as far as is known."""
+    wait = RETRY_AFTER_SECONDS if seconds == FOREVER else ceil(seconds)
+    return unavailable(
+        "no_available_key",
+        "No vendor of this model can answer just now.",
+        min(max(wait, 1), RETRY_AFTER_SECONDS_MAX),
+    )

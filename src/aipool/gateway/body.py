@@ -62,6 +62,7 @@ class ChatBody(msgspec.Struct, frozen=True, gc=False):
     input_tokens_max: an upper bound of its input: one token a byte, images by their
     bound.  output_cap: the larger of the caps the client set, None when it set none.
     spans: where each controlled value stands.
+    cache_key: `prompt_cache_key` as JSON text, b"" = none.
     """
 
     raw: bytes
@@ -72,6 +73,7 @@ class ChatBody(msgspec.Struct, frozen=True, gc=False):
     choices: int
     input_tokens_max: int
     spans: dict[str, Span]
+    cache_key: bytes = b""
 
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -102,6 +104,7 @@ _USUAL = frozenset(
         "reasoning_effort",
         "parallel_tool_calls",
         "logprobs",
+        "prompt_cache_key",
     }
 )
 
@@ -157,7 +160,8 @@ def _parse(raw: bytes) -> ChatBody | Refusal:
         if isinstance(walked, Refusal):
             return walked
         spans = walked
-    return _checked(raw, fields, spans)
+    cache_key = members.get("prompt_cache_key")
+    return _checked(raw, fields, spans, b"" if cache_key is None else bytes(cache_key))
 
 
 def _parse_unusual(raw: bytes) -> ChatBody | Refusal:
@@ -186,7 +190,9 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-def _checked(raw: bytes, fields: dict[str, Any], spans: dict[str, Span]) -> ChatBody | Refusal:
+def _checked(
+    raw: bytes, fields: dict[str, Any], spans: dict[str, Span], cache_key: bytes = b""
+) -> ChatBody | Refusal:
     """Types and ranges. `fields` holds the controlled ones; null is absent."""
     model = fields.pop("model", None)
     if type(model) is not str or not 0 < len(model) <= _NAME_MAX or not model.isprintable():
@@ -218,7 +224,7 @@ def _checked(raw: bytes, fields: dict[str, Any], spans: dict[str, Span]) -> Chat
     # A data URL says `;base64,`; looking for one character is many times quicker.
     has_data = raw.find(b";") >= 0 and raw.find(b";base64,") >= 0
     bound = _input_bound(raw) if has_data else len(raw)
-    return ChatBody(raw, model, stream, usage_wanted, cap, choices, bound, spans)
+    return ChatBody(raw, model, stream, usage_wanted, cap, choices, bound, spans, cache_key)
 
 
 def _input_bound(raw: bytes) -> int:
@@ -286,7 +292,7 @@ def _walk(raw: bytes, members: dict[str, msgspec.Raw] | None) -> dict[str, Span]
     return spans
 
 
-def _members_of(raw: bytes) -> Iterator[tuple[str, bytes]]:
+def members_of(raw: bytes) -> Iterator[tuple[str, bytes]]:
     """The members of a valid JSON object: each key, and the member's text without blanks
     around its colon."""
     text = _Text(raw)
@@ -368,7 +374,7 @@ def with_usage(body: ChatBody) -> bytes:
     try:
         inner = _members.decode(written)
     except msgspec.MsgspecError:  # lone surrogates
-        kept = [text for key, text in _members_of(written) if key != "include_usage"]
+        kept = [text for key, text in members_of(written) if key != "include_usage"]
         return b"{" + b",".join([b'"include_usage":true', *kept]) + b"}"
     kept = [
         b"%b:%b" % (msgspec.json.encode(key), bytes(value))

@@ -27,6 +27,7 @@ from aipool.doors.records import Hold
 from aipool.gateway import errors
 from aipool.gateway.access import client_address
 from aipool.gateway.admission import Admitted, admit, may_use, reduced_cap
+from aipool.gateway.attempts import nobody_ready
 from aipool.gateway.body import LARGE_BYTES, ChatBody, parse
 from aipool.gateway.context import Context
 from aipool.gateway.errors import Refusal
@@ -193,11 +194,11 @@ class Call:
         if isinstance(admitted, Refusal):
             self.refuse(admitted)
             return
-        if not admitted.offer.candidates:
-            self.refuse(
-                errors.unavailable("no_available_key", "No vendor serves this model just now.")
-            )
-            return
+        if admitted.offer.candidates.ready(context.time()) is None:
+            refusal = nobody_ready(admitted.offer.candidates, context.time())
+            if refusal is not None:  # so nothing need be held
+                self.refuse(refusal)
+                return
         if token.day != context.day or token.catalogue is not catalogue:
             token.renew(context.funds, context.rates, catalogue, context.day)
         self.rates = token.rates

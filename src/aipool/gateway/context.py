@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,10 @@ from aipool.doors import records
 from aipool.doors.outcome import Outcome
 from aipool.doors.records import Returned
 from aipool.gateway.access import AddressList, bucket_of
+from aipool.gateway.affinity import Affinity
+from aipool.gateway.attempts import RetryBudget
+from aipool.gateway.board import Board
+from aipool.gateway.candidates import Candidate
 from aipool.gateway.catalogue import Catalogue
 from aipool.gateway.cors import Cors
 from aipool.gateway.counters import Counters
@@ -21,6 +26,8 @@ from aipool.gateway.journal import Journal
 from aipool.gateway.limits import Rates
 from aipool.gateway.link import Shipping
 from aipool.gateway.log import CallLog
+from aipool.gateway.outgoing import REASONING
+from aipool.gateway.slots import Slots
 from aipool.gateway.tokens import Tokens
 from aipool.kit.ids import RequestIds
 from aipool.ledger.rules import DAY_SECONDS
@@ -52,11 +59,14 @@ class Context:
         trusted_proxies: AddressList,
         cors: Cors,
         log: CallLog,
+        affinity_seconds: float,
     ) -> None:
         self.loop = loop
         self.time = loop.time
         #: For what must be right also after the machine slept, and in a turn that was long.
         self.passed_seconds = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+        self.unix_now = time.time
+        self.chance = random.random
         self.next_rid = RequestIds().new
         self.limits = limits
         self.secure = secure  # to TLS origins
@@ -66,12 +76,19 @@ class Context:
         self.log = log
         self.counters = Counters()
 
+        self.retries = RetryBudget()
+        self.affinity = Affinity(affinity_seconds)
+        #: What upstream keys have refused: by key and model, fields of the body.
+        self.unwanted: dict[tuple[int, str], frozenset[str]] = {}
+
         # Reads large bodies, one at a time: each may need its size in memory again.
         self.reader = ThreadPoolExecutor(1, "body-reader")
 
         # Set once by the worker, which ties them to each other.
         self.funds: Funds
         self.rates: Rates
+        self.board: Board
+        self.slots: Slots
         self.tokens: Tokens
         self.journal: Journal
         self.shipping: Shipping
@@ -119,6 +136,12 @@ class Context:
         rows = self._refusal_rows.get(token_id, 0)
         self._refusal_rows[token_id] = rows + 1
         return rows < REFUSAL_ROWS_PER_MINUTE
+
+    def keep_unwanted(self, candidate: Candidate, what: str) -> None:
+        """This key did not take this field with this model: it is not sent there again."""
+        if what != REASONING:
+            place = (candidate.key.id, candidate.upstream_model)
+            self.unwanted[place] = self.unwanted.get(place, frozenset()) | {what}
 
     def limit_bucket(self, address: str) -> str | None:
         """What per-address limits count this client by; None = it is not limited."""

@@ -22,6 +22,7 @@ from aipool.doors.frames import (
     Acquire,
     Applied,
     AskPermits,
+    AskSlots,
     Collect,
     Collected,
     Counters,
@@ -31,6 +32,8 @@ from aipool.doors.frames import (
     GivenBack,
     Granted,
     Hello,
+    KeyReports,
+    KeyStates,
     Permits,
     PermitsBack,
     Ping,
@@ -38,8 +41,11 @@ from aipool.doors.frames import (
     Publish,
     Recall,
     RecallPermits,
+    RecallSlots,
     Recorded,
     Ship,
+    Slots,
+    SlotsBack,
     Today,
     TokenAnswer,
     Uncounted,
@@ -72,6 +78,15 @@ class Worker(Protocol):
 
     def recall_permits(self, rates: tuple[str, ...]) -> tuple[Uncounted, ...]:
         """Others need these rates: what is unused of them."""
+
+    def key_states(self, news: KeyStates) -> None:
+        """How upstream keys stand for all workers."""
+
+    def slots(self, answer: Slots) -> None:
+        """Room under a cap, or none."""
+
+    def recall_slots(self, cap_name: str) -> int:
+        """Others need room under this cap: how much of it is kept."""
 
     def today(self, day: int) -> None:
         """The day it is for the windows of budgets."""
@@ -168,7 +183,16 @@ class Link(asyncio.Protocol):
 
     def send(
         self,
-        message: Acquire | Collect | AskPermits | PermitsBack | Ship | FetchToken | Counters,
+        message: Acquire
+        | Collect
+        | AskPermits
+        | PermitsBack
+        | KeyReports
+        | AskSlots
+        | SlotsBack
+        | Ship
+        | FetchToken
+        | Counters,
     ) -> bool:
         """Say something, if the line is up; what must not be lost is repeated on `link_up`."""
         if self._welcomed:
@@ -230,6 +254,13 @@ class Link(asyncio.Protocol):
             case RecallPermits():
                 back = worker.recall_permits(message.rates)
                 self._write(PermitsBack(message.number, back))
+            case KeyStates():
+                worker.key_states(message)
+            case Slots():
+                worker.slots(message)
+            case RecallSlots():
+                held = worker.recall_slots(message.cap_name)
+                self._write(SlotsBack(message.cap_name, held))
             case Today():
                 worker.today(message.day)
             case TokenAnswer():

@@ -1,39 +1,60 @@
 """Gets the answer: tries the keys in order until one answers, and passes the answer on.
 
-    start ─▶ try ──failed──▶ next key, or give up
+    start ─▶ try ──failed──▶ learn ─▶ next key, or give up
               │
               ├─ whole answer ─▶ settle, answer
               └─ stream ─▶ gateway.stream
 
-When the client left, the vendor's file says what becomes of its answer
-(`vendors.base.OnDisconnect`): by default a whole answer is read to its end, and a stream
-within bounds, for the usage the vendor will bill. Nobody waits for a second try then.
+What a failure means, `vendors.failures` and `gateway.attempts` say; what it shows of the key goes
+to the board, so that no other call has to find out. When the client left, the vendor's file says
+what becomes of its answer (`vendors.base.OnDisconnect`): by default a whole answer is read to its
+end, and a stream within bounds, for the usage the vendor will bill. Nobody waits for a second try
+then.
 """
 
 from __future__ import annotations
 
 from asyncio import TimerHandle
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aipool.dialects.estimate import TokenCounter
 from aipool.doors.outcome import Attempt, UsageSource
 from aipool.gateway import errors
-from aipool.gateway.attempts import Attempts, Verdict, judge_failure, judge_status, refusal_of_stop
-from aipool.gateway.body import ChatBody, splice, with_usage
-from aipool.gateway.catalogue import Candidate, Offer
+from aipool.gateway.affinity import SESSION_HEADERS, Session, session_of
+from aipool.gateway.attempts import (
+    Attempts,
+    is_of_model,
+    judge_failure,
+    signal_of,
+)
+from aipool.gateway.board import FRESH, Mark
+from aipool.gateway.body import ChatBody
+from aipool.gateway.candidates import Candidate
+from aipool.gateway.catalogue import Offer
 from aipool.gateway.context import DRAINS_MAX
-from aipool.gateway.errors import Refusal
+from aipool.gateway.errors import Refusal, upstream_timed_out
 from aipool.gateway.headers import forwarded
 from aipool.gateway.metering import DRAIN_SECONDS, estimate_input, usage_of_answer
+from aipool.gateway.outgoing import outgoing
 from aipool.gateway.stream import Stream
+from aipool.pool.health import Signal
 from aipool.rating.types import NO_USAGE
 from aipool.vendors.base import OnDisconnect
+from aipool.vendors.failures import classify, classify_event
+from aipool.vendors.types import Action, Verdict
 from aipool.wire.request import Failure, Request
 
 if TYPE_CHECKING:
     from aipool.gateway.call import Call
 
 CLIENT_GONE = 499
+
+#: Stands in the answers of vendors that report failures beside what looks like success.
+_BESIDE = b'"base_resp"'
+
+_BAD_ANSWER = Verdict(Action.NEXT, "bad_answer")
+_NOTHING: frozenset[str] = frozenset()
 
 
 class Relay:
@@ -46,14 +67,20 @@ class Relay:
         "_cap",
         "_client_reads",
         "_drain_timer",
+        "_headers",
         "_input_tokens",
+        "_leave_queue",
+        "_mark",
         "_money_waits",
         "_request",
+        "_session",
+        "_slots",
         "_status",
         "_stream",
         "attempts",
         "call",
         "candidate",
+        "first_event_by",
         "first_token_ms",
         "offer",
         "renamed",
@@ -68,10 +95,16 @@ class Relay:
         self.renamed = False
         self.upstream_request_id = ""
         self.first_token_ms = -1
+        #: When a stream must have said something, on the loop's clock.
+        self.first_event_by = 0.0
         self._body = body
         self._cap = cap
         self._attempts: Attempts | None = None
         self._attempt_at: float | None = None  # when the try in hand began
+        self._mark: Mark = FRESH  # of the try in hand
+        self._slots: tuple[tuple[str, int], ...] = ()  # held under caps
+        self._leave_queue: Callable[[], None] | None = None  # of those who wait for slots
+        self._session: Session | None = None
         self._request: Request | None = None
         self._client_reads = True
         self._money_waits = False
@@ -83,75 +116,234 @@ class Relay:
     # --- tries ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Try the first key."""
-        self._try(self.offer.candidates.first)
+        """Try the key of the session, else the first that is well."""
+        call = self.call
+        context, headers = call.context, call.exchange.headers
+        now = context.time()
+        candidate = self.offer.candidates.ready(now)
+        name = (
+            headers.get(SESSION_HEADERS[0])
+            or headers.get(SESSION_HEADERS[1])
+            or headers.get(SESSION_HEADERS[2])
+            or self._body.cache_key
+        )
+        prefer = 0
+        if name:
+            assert call.token is not None
+            self._session = session_of(call.token.view.user_id, self.offer.model, name)
+            prefer = context.affinity.preferred(self._session, now)
+        if candidate is not None and (not prefer or prefer == candidate.key.id):
+            self._try(candidate)
+        else:
+            self._attempts = Attempts(self.offer.candidates, prefer)
+            self._try_another()
+
+    def _try_another(self) -> None:
+        context, attempts = self.call.context, self._attempts
+        assert attempts is not None
+        now = context.time()
+        if now - self.call.started >= context.limits.total_seconds:
+            self.call.refuse(upstream_timed_out())
+            return
+        candidate = attempts.next(now, context.chance())
+        if candidate is None:
+            self.call.refuse(attempts.give_up(now))
+        else:
+            attempts.begun(candidate)
+            self._try(candidate)
 
     def _try(self, candidate: Candidate) -> None:
-        call = self.call
         self.candidate = candidate
         self.renamed = candidate.model_json is not None
+        if candidate.key.caps and not self._take_slots(candidate.key.caps):
+            return
+        self._send(candidate)
+
+    def _take_slots(self, caps: tuple[tuple[str, int], ...]) -> bool:
+        """Room under every cap of a key; False: somebody else has to be asked first."""
+        slots = self.call.context.slots
+        for index, (name, limit) in enumerate(caps):
+            if not slots.take(name, limit):
+                for taken, _ in caps[:index]:
+                    slots.free(taken)
+                self._leave_queue = slots.wait(caps, self._admitted)
+                return False
+        self._slots = caps
+        return True
+
+    def _admitted(self, has_room: bool) -> None:
+        """There is room under the caps of the key in hand, or it is busy."""
+        self._leave_queue = None
+        candidate = self.candidate
+        assert candidate is not None
+        try:
+            if has_room:
+                self._slots = candidate.key.caps
+                self._send(candidate)
+                return
+            self._attempts_after(candidate)
+            self._try_another()
+        except Exception as mistake:  # noqa: BLE001 - one call's; `mistaken` ends it
+            self.call.mistaken(mistake)
+
+    def _send(self, candidate: Candidate) -> None:
+        call = self.call
         self._status = 0
         self._input_tokens = None
         context = call.context
-        limits = context.limits
+        limits, timeouts, key = context.limits, candidate.timeouts, candidate.key
         self._attempt_at = now = context.time()
+        self._mark = self.offer.candidates.board.begin(key, candidate.upstream_model, now)
         body = self._body
-        stream = body.stream
-        plain = not (stream or self.renamed or self._cap)
-        raw = body.raw if plain else self._spliced(body, candidate)
-        client = context.secure if candidate.origin.tls else context.plain
+        if body.stream:
+            first_byte_seconds = timeouts.first_event or limits.first_event_seconds
+            self.first_event_by = now + first_byte_seconds
+        else:
+            first_byte_seconds = timeouts.first_byte or limits.first_byte_seconds
+        attempts = self._attempts
+        unwanted = _NOTHING if attempts is None else attempts.without
+        if context.unwanted:
+            unwanted |= context.unwanted.get((key.id, candidate.upstream_model), _NOTHING)
+        if candidate.is_plain and self._cap is None and not (body.stream or unwanted):
+            raw = body.raw
+        else:
+            raw = outgoing(body, candidate, self._cap, unwanted)
+        client = context.secure if key.origin.tls else context.plain
         self._request = client.request(
-            candidate.origin,
+            key.origin,
             b"%b%bContent-Length: %d\r\n\r\n"
             % (candidate.head, forwarded(call.exchange.headers), len(raw)),
             raw,
             self,
-            first_byte_seconds=limits.first_event_seconds if stream else limits.first_byte_seconds,
-            idle_seconds=limits.idle_seconds,
+            first_byte_seconds=first_byte_seconds,
+            idle_seconds=timeouts.idle or limits.idle_seconds,
             total_seconds=call.started + limits.total_seconds - now,
         )
-
-    def _spliced(self, body: ChatBody, candidate: Candidate) -> bytes:
-        """The client's bytes, with the few values replaced that must differ."""
-        changes: dict[str, bytes] = {}
-        if candidate.model_json is not None:
-            changes["model"] = candidate.model_json
-        if body.stream and not body.usage_wanted and candidate.takes_stream_options:
-            changes["stream_options"] = with_usage(body)
-        if self._cap is not None:
-            changes[candidate.cap_field] = b"%d" % self._cap
-        return splice(body, changes) if changes else body.raw
 
     def attempted(self, reason: str) -> float:
         """The try in hand has ended, now; reason "" = well. Of one try, the first time counts."""
         candidate, began = self.candidate, self._attempt_at
-        assert candidate is not None
         now = self.call.context.time()
-        if began is not None:
+        if candidate is not None and began is not None:
             self._attempt_at = None
-            duration_ms = int((now - began) * 1000)
             self.attempts.append(
-                Attempt(candidate.vendor_id, candidate.key_id, self._status, reason, duration_ms)
+                Attempt(
+                    candidate.key.vendor_id,
+                    candidate.key.id,
+                    self._status,
+                    reason,
+                    int((now - began) * 1000),
+                    candidate.called_model if self.renamed else "",
+                )
             )
         return now
 
-    def try_next(self, reason: str, *, bad_answer: bool = False) -> None:
-        """This key failed before anything was relayed."""
-        self.attempted(reason)
+    def went_well(self) -> float:
+        """The try in hand has the first of a good answer, now."""
+        began, candidate = self._attempt_at, self.candidate
+        assert candidate is not None
+        now = self.attempted("")
+        if began is not None:
+            candidate.key.tally.went_well(now - began)
+            if self._mark.probes:
+                self._show_probes(Signal.SERVED)
+            if self._session is not None:
+                self.call.context.affinity.served(self._session, candidate.key.id, now)
+        return now
+
+    # --- failures -------------------------------------------------------------------------
+
+    def try_failed(self, verdict: Verdict, body: bytes = b"", *, bad_answer: bool = False) -> None:
+        """The try in hand failed before anything was relayed. body: what the vendor said."""
+        candidate = self.candidate
+        assert candidate is not None
+        self.attempted(verdict.why)
         self._stream = None
+        self.learn(verdict)
+        self._free_slots()
         if self.call.gone:
             self._void()
             return
+        match verdict.action:
+            case Action.PASS:
+                self._pass_on(body)
+            case Action.STOP:
+                self.call.refuse(upstream_timed_out())
+            case Action.STRIP:
+                self._try_without(verdict.strip, body)
+            case _:
+                self._fail_over(candidate, verdict, bad_answer=bad_answer)
+
+    def _fail_over(self, candidate: Candidate, verdict: Verdict, *, bad_answer: bool) -> None:
+        call, attempts = self.call, self._attempts_after(candidate)
+        attempts.bad_answers &= bad_answer
+        attempts.failed(candidate, verdict)
+        context = call.context
+        if attempts.may_go_on(verdict, context.retries, context.counters.in_flight):
+            self._try_another()
+        else:
+            call.refuse(attempts.give_up(context.time()))
+
+    def _attempts_after(self, candidate: Candidate) -> Attempts:
+        """The tries, of which this is one: nearly every call needs no other."""
         attempts = self._attempts
         if attempts is None:
             attempts = self._attempts = Attempts(self.offer.candidates)
-            attempts.next()  # the one that has just failed
-        attempts.bad_answers &= bad_answer
-        candidate = attempts.next()
-        if candidate is None:
-            self.call.refuse(attempts.give_up())
-        else:
-            self._try(candidate)
+            attempts.begun(candidate)
+        return attempts
+
+    def _try_without(self, what: str, body: bytes) -> None:
+        """The same key once more, without what it did not take; and so from now on, but for
+        reasoning, which is this conversation's."""
+        candidate, context = self.candidate, self.call.context
+        assert candidate is not None
+        attempts, without = self._attempts_after(candidate), frozenset((what,))
+        sent = outgoing(self._body, candidate, self._cap)
+        if attempts.without or outgoing(self._body, candidate, self._cap, without) == sent:
+            self._pass_on(body)
+            return
+        attempts.without = without
+        context.keep_unwanted(candidate, what)
+        self._try(candidate)
+
+    def _pass_on(self, body: bytes) -> None:
+        """The vendor refuses the request itself: the client can act on what it says."""
+        candidate = self.candidate
+        assert candidate is not None
+        status = self._status if self._status >= 400 else 400
+        names = (candidate.called_model, self.offer.model)
+        self.call.refuse(errors.passed_on(status, body, (candidate.key.secret,), names))
+
+    def learn(self, verdict: Verdict) -> None:
+        """What a failure of the try in hand shows of its key."""
+        candidate, mark = self.candidate, self._mark
+        assert candidate is not None
+        shown = signal_of(verdict)
+        if shown is None:  # the vendor has answered, if not as one would like
+            self._show_probes(Signal.SERVED)
+            return
+        of_model = is_of_model(verdict)
+        lane = candidate.upstream_model if of_model else ""
+        self._mark = mark.ended()
+        board = self.offer.candidates.board
+        board.show(candidate.key, lane, mark, shown[0], verdict.why, shown[1])
+        for probed in mark.probes:
+            if probed != lane:
+                signal = Signal.SERVED if of_model else Signal.UNTRIED
+                board.show(candidate.key, probed, mark, signal, "")
+
+    def _show_probes(self, signal: Signal) -> None:
+        """The lanes that the try in hand probes are well again, or were not tried after all."""
+        mark, candidate = self._mark, self.candidate
+        if mark.probes and candidate is not None:
+            self._mark = mark.ended()
+            for lane in mark.probes:
+                self.offer.candidates.board.show(candidate.key, lane, mark, signal, "")
+
+    def _free_slots(self) -> None:
+        slots, self._slots = self._slots, ()
+        for name, _ in slots:
+            self.call.context.slots.free(name)
 
     def input_tokens(self) -> int:
         """About how many tokens the input is for the vendor in hand, for want of its report."""
@@ -182,6 +374,7 @@ class Relay:
 
     def _response(self, status: int, headers: dict[bytes, bytes]) -> bool:
         self._status = status
+        self._headers = headers
         request_id = headers.get(b"x-request-id")
         if request_id is not None:
             self.upstream_request_id = request_id[:100].decode("latin-1")
@@ -215,38 +408,44 @@ class Relay:
         if self._stream is not None:
             self._stream.closed()
             return
-        if self._status != 200:
-            self._refused(body)
-            return
-        call = self.call
         candidate = self.candidate
         assert candidate is not None
-        used = usage_of_answer(body, self.input_tokens, candidate.new_counter)
-        if used is None:
-            self.try_next("bad_answer", bad_answer=True)
+        if self._status != 200:
+            self.try_failed(self._read_failure(body) or _BAD_ANSWER, body)
             return
-        now = self.attempted("")
-        self.first_token_ms = int((now - call.started) * 1000)
+        used = usage_of_answer(body, self.input_tokens, candidate.new_counter)
+        if used is None or _BESIDE in body:
+            verdict = self._read_failure(body)
+            if verdict is not None or used is None:
+                self.try_failed(verdict or _BAD_ANSWER, body, bad_answer=True)
+                return
+        call = self.call
+        self.first_token_ms = int((self.went_well() - call.started) * 1000)
         if call.gone and used[1] is not UsageSource.VENDOR:
             self._void()  # nothing was relayed, and nothing reported
             return
         call.answer(*used, self.ours(body) if self.renamed else body)
 
-    def _refused(self, body: bytes) -> None:
-        status = self._status
-        reason = f"status_{status}"
-        match judge_status(status):
-            case Verdict.NEXT:
-                self.try_next(reason)
-            case Verdict.STOP:
-                self.attempted(reason)
-                self.call.refuse(refusal_of_stop(status))
-            case Verdict.PASS:
-                self.attempted(reason)
-                candidate = self.candidate
-                assert candidate is not None
-                names = (candidate.upstream_model, self.offer.model)
-                self.call.refuse(errors.passed_on(status, body, (candidate.secret,), names))
+    def _read_failure(self, body: bytes) -> Verdict | None:
+        """What a whole answer means that is none, or looks like it."""
+        candidate = self.candidate
+        assert candidate is not None
+        key = candidate.key
+        return classify(
+            key.traits,
+            self._status,
+            self._headers,
+            body,
+            key.keywords,
+            unix_now=self.call.context.unix_now(),
+        )
+
+    def read_event(self, data: bytes) -> Verdict:
+        """What an error in the middle of a stream means."""
+        candidate = self.candidate
+        assert candidate is not None
+        key = candidate.key
+        return classify_event(key.traits, data, key.keywords, unix_now=self.call.context.unix_now())
 
     def failed(self, failure: Failure) -> None:
         """The other end of an answer."""
@@ -258,14 +457,11 @@ class Relay:
     def _failed(self, failure: Failure) -> None:
         if self.call.settled:
             return
-        reason = failure.kind.value
+        verdict = judge_failure(failure, stream=self._body.stream)
         if self._stream is not None and self._stream.began:
-            self._stream.broke(reason)
-        elif judge_failure(failure, stream=self._body.stream) is Verdict.STOP:
-            self.attempted(reason)
-            self.call.refuse(refusal_of_stop(0))
-        else:
-            self.try_next(reason, bad_answer=failure.answered)
+            self._stream.broke(verdict)
+            return
+        self.try_failed(verdict, bad_answer=failure.answered)
 
     # --- the client -----------------------------------------------------------------------
 
@@ -298,16 +494,16 @@ class Relay:
     def _client_gone(self) -> None:
         context, candidate, stream = self.call.context, self.candidate, self._stream
         assert candidate is not None
-        policy = candidate.on_disconnect
+        if self._leave_queue is not None:  # for room under a cap: nothing was sent yet
+            self._void()
+            return
         if not self._body.stream:
-            if policy is OnDisconnect.CANCEL:
-                self.end_drain()
             return
         if stream is not None:
             stream.client_left()
             if self.call.settled:
                 return
-        if policy is not OnDisconnect.DRAIN or context.drains >= DRAINS_MAX:
+        if candidate.on_disconnect is not OnDisconnect.DRAIN or context.drains >= DRAINS_MAX:
             self.end_drain()
             return
         context.drains += 1
@@ -346,6 +542,15 @@ class Relay:
         """The call has ended: nothing here waits any more."""
         # Nothing points back from here on, so that no collector is needed to free a call.
         self._request = None
+        if self._leave_queue is not None:
+            self._leave_queue()
+            self._leave_queue = None
+        if self._mark.probes:
+            self._show_probes(Signal.UNTRIED)
+        if self._slots:
+            self._free_slots()
+        if self._attempts is not None:
+            self._attempts.over()
         if self._stream is not None:
             self.call.context.streams.discard(self._stream)
             self._stream = None

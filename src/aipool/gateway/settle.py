@@ -58,8 +58,8 @@ def outcome_of(
         upstream_request_id = relay.upstream_request_id
         candidate = relay.candidate
         if candidate is not None:
-            vendor_id, key_id = candidate.vendor_id, candidate.key_id
-            upstream_model = candidate.upstream_model
+            vendor_id, key_id = candidate.key.vendor_id, candidate.key.id
+            upstream_model = candidate.called_model
             cost_nano = rate(usage, candidate.cost, _COST_MULTIPLIER_PPM)
     user_agent = call.exchange.headers.get(b"user-agent", b"")
     return Outcome(

@@ -24,6 +24,7 @@ from aipool.gateway import errors
 from aipool.gateway.errors import Refusal
 from aipool.gateway.extending import RollingHold
 from aipool.gateway.metering import StreamMeter
+from aipool.vendors.types import Action, Verdict
 from aipool.wire.sse import EventSplitter, EventTooLarge, data_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ _HEADERS = (
 )
 _CLIENT_GONE = 499
 _DONE = b"[DONE]"
+#: Stands in the events of vendors that report failures beside what looks like success.
+_BESIDE = b'"base_resp"'
 
 
 class Stream:
@@ -104,10 +107,14 @@ class Stream:
         """A piece of the stream: relay the events that are whole."""
         if self._over:
             return
+        if not self.committed and not self._left and self._time() >= self._relay.first_event_by:
+            # It sends, but nothing that means anything: comments, or empty chunks.
+            self._fail(Verdict(Action.NEXT, "timeout_first_event"))
+            return
         try:
             events = self._splitter.feed(chunk)
         except EventTooLarge:
-            self._fail("event_too_large")
+            self._fail(Verdict(Action.NEXT, "event_too_large"))
             return
         if self._waits:
             self._kept += events
@@ -155,9 +162,11 @@ class Stream:
         if chunk is None:
             self._out.append(event)
             return True
-        if chunk.error:
-            self._fail("error_event")
-            return False
+        if chunk.error or (_BESIDE in data and not self.committed):
+            verdict = self._relay.read_event(data)
+            if chunk.error or verdict.action is not Action.NEXT:
+                self._fail(verdict, data)
+                return False
         meter = self._meter
         usage = chunk_usage(chunk)
         before = meter.counter.tokens
@@ -223,7 +232,7 @@ class Stream:
         """From here on the client has this vendor's answer."""
         call, relay = self._call, self._relay
         self.committed = True
-        now = relay.attempted("")
+        now = relay.went_well()
         relay.first_token_ms = int((now - call.started) * 1000)
         self._last_sent_at = now
         exchange = call.exchange
@@ -250,7 +259,7 @@ class Stream:
         """The stream is whole: settle, then let the client have its last bytes."""
         if not self.began:
             if self._meter.is_empty:
-                self._fail("empty_stream")
+                self._fail(Verdict(Action.NEXT, "empty_stream"))
                 return
             self._commit()
         self.settle("")
@@ -264,25 +273,28 @@ class Stream:
         elif self._meter.finish_seen:
             self._finish()
         else:
-            self._fail("stream_not_finished")
+            self._fail(Verdict(Action.NEXT, "stream_not_finished"))
 
-    def broke(self, reason: str) -> None:
+    def broke(self, verdict: Verdict) -> None:
         """The connection failed in the middle of a stream that had begun."""
         if self._waits:
-            self._ending = lambda: self.broke(reason)
+            self._ending = lambda: self.broke(verdict)
         elif not self._over:
-            self._fail(reason)
+            self._fail(verdict)
 
-    def _fail(self, reason: str) -> None:
-        """The vendor failed. Whatever it said about it stays with us."""
+    def _fail(self, verdict: Verdict, said: bytes = b"") -> None:
+        """The vendor failed. What it said about it stays with us, unless it is about the request
+        and nothing was relayed."""
         self._relay.cancel()
         if self._left:
+            self._relay.learn(verdict)
             self._relay.end_drain()
         elif self.committed:
+            self._relay.learn(verdict)
             self.break_off(errors.upstream_failed("The vendor's stream broke off."))
         else:
             self._over = True
-            self._relay.try_next(reason, bad_answer=True)
+            self._relay.try_failed(verdict, said, bad_answer=True)
 
     def break_off(self, refusal: Refusal) -> None:
         """End a committed stream with an error event: it must not look whole."""

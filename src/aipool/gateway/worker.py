@@ -23,13 +23,16 @@ from aipool.doors.frames import (
     Collected,
     Counters,
     Granted,
+    KeyStates,
     Permits,
     Publish,
     TokenAnswer,
     Uncounted,
 )
+from aipool.doors.frames import Slots as SlotsAnswer
 from aipool.gateway.access import AddressList
 from aipool.gateway.app import App
+from aipool.gateway.board import Board
 from aipool.gateway.catalogue import Catalogue
 from aipool.gateway.context import Context
 from aipool.gateway.cors import Cors
@@ -38,12 +41,14 @@ from aipool.gateway.journal import Journal, claim_epoch
 from aipool.gateway.limits import Rates
 from aipool.gateway.link import Link
 from aipool.gateway.log import CallLog
+from aipool.gateway.slots import Slots
 from aipool.gateway.tokens import Tokens
 from aipool.installation import RunDirectory
 from aipool.kit.ballast import Ballast
 from aipool.kit.digests import load_pepper
 from aipool.kit.logging import LossyStream
 from aipool.kit.outbound import Vet
+from aipool.pool.health import HealthRules
 from aipool.wire.client import HttpClient
 from aipool.wire.request import Origin
 from aipool.wire.server import HttpServer
@@ -80,6 +85,7 @@ class Worker:
             trusted_proxies=trusted,
             cors=Cors(settings.cors_origins),
             log=CallLog(LossyStream(sys.stderr)),
+            affinity_seconds=settings.affinity_seconds,
         )
         self._link = Link(loop, run.link_socket, epoch=epoch, index=index, worker=self)
         context.journal = Journal(
@@ -95,6 +101,17 @@ class Worker:
         context.ledger_up = lambda: self._link.up
         context.funds = Funds(self._link.send, context.give_back)
         context.rates = Rates(self._link.send, self._wake_rates)
+        context.board = Board(
+            HealthRules(
+                settings.key_failures, settings.key_failure_seconds, settings.key_cooldown_seconds
+            ),
+            place=index,
+            tell=self._link.send,
+            now=loop.time,
+            unix_now=context.unix_now,
+            chance=context.chance,
+        )
+        context.slots = Slots(self._link.send, loop.time, loop.call_later)
         context.tokens = Tokens(load_pepper(settings.data_dir), self._link.send)
         self._socket_path: Callable[[str], str] = lambda name: str(run.path / name)
         self._counters = exact.counters(settings.tokenizer)
@@ -131,6 +148,7 @@ class Worker:
         """Repeat what was not answered; ship what has gathered."""
         self._context.funds.reconnected()
         self._context.rates.reconnected(self._context.passed_seconds())
+        self._context.slots.reconnected()
         self._context.shipping.push()
 
     def link_down(self) -> None:
@@ -157,6 +175,18 @@ class Worker:
         """What is unused of these rates."""
         return self._context.rates.recall(rates, self._context.passed_seconds())
 
+    def key_states(self, news: KeyStates) -> None:
+        """How upstream keys stand for all workers."""
+        self._context.board.adopt(news.lanes, everything=news.everything)
+
+    def slots(self, answer: SlotsAnswer) -> None:
+        """Room under a cap, or none."""
+        self._context.slots.granted(answer)
+
+    def recall_slots(self, cap_name: str) -> int:
+        """Somebody else needs room under this cap: what is kept of it."""
+        return self._context.slots.recall(cap_name)
+
     def today(self, day: int) -> None:
         """From now on calls are held on the windows of this day."""
         self._context.day = day
@@ -169,7 +199,11 @@ class Worker:
         """What changed; in force when this returns."""
         context = self._context
         if news.snapshot is not None:
-            context.catalogue = Catalogue(news.snapshot, self._socket_path, self._counters)
+            context.catalogue = catalogue = Catalogue(
+                news.snapshot, context.board, self._socket_path, self._counters
+            )
+            context.board.forget(catalogue.key_ids())
+            context.unwanted.clear()
         context.tokens.forget(news.digests, everything=news.everything, revision=news.revision)
         if context.catalogue is not None and not self._served.done():
             self._served.set_result(None)
@@ -215,6 +249,8 @@ class Worker:
         context.funds.tick()
         context.rates.tick(context.passed_seconds())
         context.tokens.tick()
+        context.board.tick()
+        context.slots.tick()
         context.journal.tick()
         now = self._loop.time()
         for stream in tuple(context.streams):

@@ -113,6 +113,7 @@ class Worker:
             trusted_proxies=nobody,
             cors=nobody,
             log=nobody,
+            affinity_seconds=1.0,
         )
         self._link = Link(loop, self._socket, epoch=EPOCH, index=0, worker=self)
         it.journal = Journal(
@@ -248,6 +249,15 @@ class Worker:
 
     def recall_permits(self, rates: tuple[str, ...]) -> tuple[frames.Uncounted, ...]:
         raise AssertionError(rates)
+
+    def key_states(self, news: frames.KeyStates) -> None:
+        assert not news.lanes
+
+    def slots(self, answer: frames.Slots) -> None:
+        raise AssertionError(answer)
+
+    def recall_slots(self, cap_name: str) -> int:
+        raise AssertionError(cap_name)
 
     def today(self, day: int) -> None:
         self.context.day = day
