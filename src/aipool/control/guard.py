@@ -6,11 +6,16 @@ The pages carry no third party's script, style or picture, so the policy allows 
 from __future__ import annotations
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: A form with a phone number and a password; nothing that control takes is larger.
+from aipool.control.access import is_guarded
+from aipool.kit.problems import problem
+
+#: A form with a phone number and a password; no page takes anything larger.
 BODY_BYTES_MAX = 64 * 1024
+#: A thousand upstream keys pasted at once, each with a name and the longest usual secret.
+API_BODY_BYTES_MAX = 512 * 1024
 
 _POLICY = "; ".join(
     (
@@ -66,14 +71,15 @@ class Guard:
                     headers.setdefault("Strict-Transport-Security", _HSTS)
             await send(message)
 
-        body = await _read(receive)
+        bytes_max = API_BODY_BYTES_MAX if is_guarded(scope["path"]) else BODY_BYTES_MAX
+        body = await _read(receive, bytes_max)
         if body is None:
-            await _too_large(scope, receive, send_guarded)
+            await _too_large(bytes_max)(scope, receive, send_guarded)
             return
         await self._app(scope, _replay(body, receive), send_guarded)
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def _read(receive: Receive, bytes_max: int) -> bytes | None:
     """The whole body; None when it is larger than the bound."""
     body = bytearray()
     while True:
@@ -81,7 +87,7 @@ async def _read(receive: Receive) -> bytes | None:
         if message["type"] != "http.request":
             return bytes(body)
         body += message.get("body", b"")
-        if len(body) > BODY_BYTES_MAX:
+        if len(body) > bytes_max:
             return None
         if not message.get("more_body", False):
             return bytes(body)
@@ -99,14 +105,10 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-_too_large = JSONResponse(
-    {
-        "type": "about:blank",
-        "title": "Content Too Large",
-        "status": 413,
-        "detail": f"A request here has at most {BODY_BYTES_MAX} bytes.",
-    },
-    status_code=413,
-    media_type="application/problem+json",
-    headers={"Connection": "close"},
-)
+def _too_large(bytes_max: int) -> Response:
+    return problem(
+        413,
+        "request_too_large",
+        f"A request here has at most {bytes_max} bytes.",
+        headers={"Connection": "close"},
+    )

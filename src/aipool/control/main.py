@@ -1,7 +1,8 @@
 """The control process. Started by the supervisor as `python -m aipool.control.main`.
 
 Serves HTTP on control.sock for the workers, who pass on what is not theirs, and the
-sandbox vendor on sandbox.sock. Both are private to this user (0600 in a folder of 0700).
+sandbox vendor on sandbox.sock. Both are private to this user (0600 in a folder of 0700). Beside
+that it sends what people are to be told, and looks after balances at vendors.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ import uvloop
 from fastapi import FastAPI
 
 from aipool.control.app import create_app
+from aipool.control.asking import open_clients
+from aipool.control.balances import Balances
+from aipool.control.deliveries import Deliveries
 from aipool.control.sandbox import start_sandbox
 from aipool.installation import run_directory
 from aipool.kit import logging
 from aipool.kit.db import open_database
 from aipool.kit.digests import load_pepper
+from aipool.kit.sealing import load_keyring
 from aipool.process import Child
 
 #: Pages are quick; at the end they get this long before they are cut.
@@ -50,21 +55,29 @@ async def _serve(child: Child) -> None:
     run = run_directory(settings.data_dir)
 
     database = open_database(settings.database_url_effective)
-    app = create_app(database, load_pepper(settings.data_dir))
-    sandbox = await start_sandbox(private_socket(run.sandbox_socket), settings.limits)
-    server = _Server(app, on_started=child.ready)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
-    child.on_orphaned(loop, server.stop)
-    try:
-        await server.serve(sockets=[private_socket(run.control_socket)])
-    finally:
-        await sandbox.drain(_STOP_SECONDS)
-        await sandbox.close()
-        database.close()
+    pepper, keyring = load_pepper(settings.data_dir), load_keyring(settings.data_dir)
+    async with open_clients(settings) as clients:
+        app = create_app(database, settings, pepper, keyring, clients)
+        deliveries = Deliveries(database, keyring, settings)
+        deliveries.start()
+        balances = Balances(database, keyring, settings)
+        balances.start()
+        sandbox = await start_sandbox(private_socket(run.sandbox_socket), settings.limits)
+        server = Server(app, on_started=child.ready)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, server.stop)
+        child.on_orphaned(loop, server.stop)
+        try:
+            await server.serve(sockets=[private_socket(run.control_socket)])
+        finally:
+            await balances.close()
+            await deliveries.close()
+            await sandbox.drain(_STOP_SECONDS)
+            await sandbox.close()
+            database.close()
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn on a socket that is handed to it, told by us when to stop."""
 
     def __init__(self, app: FastAPI, on_started: Callable[[], None]) -> None:
