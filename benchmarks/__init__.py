@@ -62,6 +62,11 @@ PROOFS: Final = (
         "benchmarks.overspend",
     ),
     Proof(
+        "failover",
+        "while one key is well no client sees another fail; a failover adds at most 5 ms",
+        "benchmarks.failover",
+    ),
+    Proof(
         "windows",
         "a daily, weekly or monthly limit begins anew on the second, whatever is done to the clock",
         "benchmarks.windows",

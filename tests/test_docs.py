@@ -206,7 +206,8 @@ def test_no_page_tells_a_command_that_does_not_exist() -> None:
     for page in pages():
         for told in re.findall(r"`(?:\.venv/bin/)?(aipool [a-z][^`|]*)`", text_of(page)):
             words = told.split()
-            assert {" ".join(words[:2]), " ".join(words[:3])} & known.keys(), (page, told)
+            starts = {" ".join(words[:count]) for count in (2, 3, 4)}
+            assert starts & known.keys(), (page, told)
 
 
 # --- the tree -------------------------------------------------------------------------------------

@@ -389,9 +389,13 @@ def _gzip(data: bytes) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-def _cut_at(planned: list[Step], size: int, how: str) -> list[Step]:
-    """The same answer, cut after so many bytes."""
+def _cut_at(planned: list[Step], where: int | str, how: str) -> list[Step]:
+    """The same answer, cut after so many bytes, or after its head."""
     kept: list[Step] = []
+    if isinstance(where, str):
+        first = next((step for step in planned if isinstance(step, Send)), Send(b""))
+        where = first.data.index(b"\r\n\r\n") + 4
+    size = where
     for step in planned:
         if isinstance(step, Send):
             if len(step.data) >= size:

@@ -75,10 +75,11 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     pause: float = 0.0
     dribble: Dribble | None = None
 
-    # the cut: after so many events, or after so many bytes of the answer, head included
+    # the cut: after so many events, or after so many bytes of the answer, head included, or
+    # right after the head
     cut_after: int | None = None
     cut_inside: bool = False
-    cut_at: int | None = None
+    cut_at: int | Literal["head"] | None = None
     cut: Literal["fin", "rst"] = "fin"
 
     def __post_init__(self) -> None:

@@ -239,6 +239,37 @@ def test_a_cut_at_any_byte_sends_exactly_so_many() -> None:
         assert (books.entries[0].phase, books.entries[0].bytes_sent) == (CUT, size)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_cut_after_the_head_bills_nothing(stream: bool) -> None:
+    [cut], books = served({"cut_at": "head"}, ask(stream=stream))
+
+    assert cut.raw.endswith(b"\r\n\r\n")
+    assert (cut.status, cut.rest) == (200, b"")
+    entry = books.entries[0]
+    assert (entry.phase, entry.billed_input, entry.billed_output) == (CUT, 0, 0)
+
+
+def test_a_vendor_that_turns_connections_away_answers_what_it_was_asked() -> None:
+    async def run() -> None:
+        async with FakeVendor({"delay": 0.05}) as vendor:
+            port = vendor.port
+            idle = await asyncio.open_connection("127.0.0.1", port)
+            asked = asyncio.create_task(call(vendor, ask()))
+            await vendor.until(lambda books: len(books) == 1)
+            vendor.turn_away()
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port)
+            assert await idle[0].read() == b""
+            idle[1].close()
+            assert (await asked).status == 200
+
+            await vendor.start()
+            assert vendor.port == port
+            assert (await call(vendor, ask())).status == 200
+
+    asyncio.run(run())
+
+
 def test_a_client_that_leaves_is_noticed_and_billed_what_was_sent() -> None:
     async def run() -> None:
         async with FakeVendor({"events": 1000, "interval": 0.01}) as vendor:

@@ -57,25 +57,25 @@ class FakeVendor:
         self.models = models
         self.connections = 0
         self.port = port
-        self._host, self._unix, self._tls = host, unix, tls
+        self._host, self._unix, self.tls = host, unix, tls
         self._open: set[_Connection] = set()
         self._server: asyncio.Server | None = None
 
     @property
     def base_url(self) -> str:
         """What to configure as the vendor's base address."""
-        return f"{'https' if self._tls else 'http'}://{self._host}:{self.port}/v1"
+        return f"{'https' if self.tls else 'http'}://{self._host}:{self.port}/v1"
 
     async def start(self) -> None:
         """Listen; `port` is known afterwards."""
         loop = asyncio.get_running_loop()
         if self._unix is not None:
             self._server = await loop.create_unix_server(
-                self._connected, str(self._unix), ssl=self._tls
+                self._connected, str(self._unix), ssl=self.tls
             )
         else:
             self._server = await loop.create_server(
-                self._connected, self._host, self.port, ssl=self._tls, backlog=4096
+                self._connected, self._host, self.port, ssl=self.tls, backlog=4096
             )
             self.port = self._server.sockets[0].getsockname()[1]
 
@@ -88,6 +88,14 @@ class FakeVendor:
         await asyncio.sleep(0)
         await self._server.wait_closed()
         self.books.close()
+
+    def turn_away(self) -> None:
+        """Refuse connections from now on, and close those that nobody waits on; what has been
+        asked is answered. `start` listens again, on the same port."""
+        assert self._server is not None
+        self._server.close()
+        for connection in list(self._open):
+            connection.leave()
 
     async def until(self, reached: Callable[[Books], object], seconds: float = 5.0) -> None:
         """Wait until the books say so; raises TimeoutError when they do not in that time."""
@@ -131,6 +139,7 @@ class _Connection(asyncio.Protocol):
         self._waiting: deque[_Request] = deque()
         self._answer: _Answer | None = None
         self._may_write = True
+        self._leaving = False
 
     # --- the connection
 
@@ -167,6 +176,12 @@ class _Connection(asyncio.Protocol):
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    def leave(self) -> None:
+        """Close when nothing is asked any more."""
+        self._leaving = True
+        if self._answer is None:
+            self.abort()
 
     # --- a request, as httptools tells it
 
@@ -252,7 +267,7 @@ class _Connection(asyncio.Protocol):
 
     def end(self, *, keep_alive: bool) -> None:
         self._answer = None
-        if not keep_alive and self._transport is not None:
+        if (self._leaving or not keep_alive) and self._transport is not None:
             self._transport.close()
         else:
             # Not from within the previous answer: a pipeline would recurse.
