@@ -3,7 +3,8 @@
     core 0   the one gateway worker, or nginx as a plain reverse proxy: whose turn it is
     core 1   wrk with 64 connections, nginx as the vendor, and the rest of the platform
 
-Everything of the platform is on: tokens, prices, holds, the journal, the books. The runs of the
+Everything of the platform is on: tokens, prices, holds, the journal, the books, and a pool of a
+thousand upstream keys, of which the first of each vendor is called. The runs of the
 two take turns, and medians are compared, because a machine's speed drifts within minutes. A pair
 whose nginx did not keep its core 90 % busy was disturbed from outside and is run again.
 
@@ -38,7 +39,7 @@ from benchmarks.cpu import BUSY_LEAST, Cores, Use, Watch, busy_elsewhere, median
 from benchmarks.load import CONNECTIONS, Load
 from benchmarks.money_path import cpu_seconds_per_call
 from benchmarks.nginx import Nginx, make_certificate, proxy_server, upstream_servers
-from benchmarks.platform import MODEL, PRICE, UPSTREAM_SECRET, CommandFailed, Platform, free_port
+from benchmarks.platform import MODEL, PRICE, CommandFailed, Platform, free_port, upstream_keys
 from benchmarks.witness import LookedUp
 
 PLAIN_RATIO_MAX: Final = 2.6
@@ -49,6 +50,9 @@ DRAIN_SECONDS_MAX: Final = 2.0
 LEDGER_MICROSECONDS_MAX: Final = 40.0
 GRANTS_PER_1000_MAX: Final = 5.0
 MONEY_MICROSECONDS_MAX: Final = 20.0
+
+#: Both vendors together: a thousand keys in the pool.
+KEYS_A_VENDOR: Final = 500
 
 #: Of the caller's group; no machine reaches them.
 RPM: Final = 10_000_000
@@ -360,6 +364,7 @@ def bench(folder: Path, cores: Cores, *, limited: bool) -> Iterator[Bench]:
     platform = Platform(
         workers=1,
         upstreams=[f"http://127.0.0.1:{vendor}/v1"],
+        keys=KEYS_A_VENDOR,
         credit="1000000",
         extra_env={"AIPOOL_UPSTREAM_CA_FILE": str(certificate.authority)},
         document=tls_document(f"https://localhost:{vendor_tls}/v1"),
@@ -399,7 +404,7 @@ def tls_document(base_url: str) -> dict[str, list[dict[str, Any]]]:
         "name": "tls",
         "type": "openai_compatible",
         "base_url": base_url,
-        "keys": [{"name": "main", "api_key": UPSTREAM_SECRET}],
+        "keys": upstream_keys(KEYS_A_VENDOR),
     }
     model: dict[str, Any] = {
         "name": TLS_MODEL,

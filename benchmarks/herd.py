@@ -174,7 +174,7 @@ def misbooked(platform: Platform, calls: Sequence[Called]) -> list[str]:
     """Calls that are not booked once, with exactly what they used. Waits until all are booked."""
     books = LookedUp(platform.database_path)
     deadline = time.monotonic() + 20.0
-    wanted = {call.rid for call in calls if call.rid}
+    wanted = {call.rid for call in calls if call.usage is not None}
     try:
         while True:
             rows = books.calls()

@@ -97,6 +97,7 @@ class Platform:
 
     workers: gateway workers.
     upstreams: base addresses of vendors, in the order of trying; the model MODEL is routed to all.
+    keys: of each of these vendors.
     credit: what PHONE's wallet starts with, in CNY. price: of MODEL, CNY per 1M tokens.
     extra_env: settings as AIPOOL_* variables; they win over what is set here.
     document: applied besides the vendors, the model, the user and the token above.
@@ -108,6 +109,7 @@ class Platform:
         *,
         workers: int = 2,
         upstreams: Sequence[str] = (),
+        keys: int = 1,
         credit: str = "10000",
         price: Mapping[str, str] = PRICE,
         extra_env: Mapping[str, str] | None = None,
@@ -121,7 +123,7 @@ class Platform:
         self.base_url = ""
         self.port = 0
         self.metrics_port = free_port()
-        self._document = _document(upstreams, credit, price, document or {})
+        self._document = _document(upstreams, keys, credit, price, document or {})
         self._before_start = before_start
         self._keep = keep
         self.folder = Path(tempfile.mkdtemp(prefix="aipool-"))
@@ -322,8 +324,18 @@ def _role(pid: int) -> str | None:
 # --- what is sold ------------------------------------------------------------------------------
 
 
+def upstream_keys(count: int) -> list[dict[str, str]]:
+    """So many keys of a vendor; the first one is called."""
+    spare = range(1, count)
+    return [
+        {"name": "main", "api_key": UPSTREAM_SECRET},
+        *({"name": f"spare-{one}", "api_key": f"{UPSTREAM_SECRET}-{one}"} for one in spare),
+    ]
+
+
 def _document(
     upstreams: Sequence[str],
+    keys: int,
     credit: str,
     price: Mapping[str, str],
     more: Mapping[str, Sequence[Mapping[str, Any]]],
@@ -336,7 +348,7 @@ def _document(
                 "name": name,
                 "type": "openai_compatible",
                 "base_url": url,
-                "keys": [{"name": "main", "api_key": UPSTREAM_SECRET}],
+                "keys": upstream_keys(keys),
             }
             for name, url in zip(names, upstreams, strict=True)
         ],

@@ -24,6 +24,8 @@ Body = dict[str, Any]
 
 STREAM: Final = b"text/event-stream"
 JSON: Final = b"application/json"
+#: What a few kilobytes of gzip become.
+_BOMB_BYTES: Final = 16 * MEGABYTE
 
 
 class After(Enum):
@@ -172,7 +174,7 @@ def _streams(request: Body) -> Iterator[Odd]:
     yield Odd("done, and the line stays open", True, (head(), *good), payload=b"".join(good))
     packed = _gzip(b"".join(good))
     yield Odd("gzip", True, (head(b"content-encoding: gzip"), packed), After.FIN, fails=True)
-    bomb = _gzip(b"data: " + b"\0" * (64 * MEGABYTE))
+    bomb = _gzip(b"data: " + b"\0" * _BOMB_BYTES)
     yield Odd("a bomb", True, (head(b"content-encoding: gzip"), bomb), After.FIN, fails=True)
     lie = (head(b"content-encoding: br"), *good)
     yield Odd("says brotli, and is none", True, lie, After.FIN)
@@ -241,7 +243,7 @@ def _answers(request: Body) -> Iterator[Odd]:
     size = b"content-length: %d" % len(packed)
     zipped = head(size, b"content-encoding: gzip", kind=JSON)
     yield Odd("gzip", False, (zipped, packed), fails=True)
-    bomb = _gzip(b" " * (64 * MEGABYTE) + good)
+    bomb = _gzip(b" " * _BOMB_BYTES + good)
     size = b"content-length: %d" % len(bomb)
     yield Odd("bomb", False, (head(size, b"content-encoding: gzip", kind=JSON), bomb), fails=True)
     endless = (head(kind=JSON), b" " * 65_536)

@@ -161,6 +161,21 @@ def test_a_stream_fails_over_until_something_was_said(
     assert sum("role" in chunk["choices"][0]["delta"] for chunk in reply.chunks) == 1
 
 
+def test_a_stream_that_only_ever_says_that_it_is_there_fails_over(
+    shop: Platform, vendor: VendorThread
+) -> None:
+    mark = marker()
+    slowly = {"bytes": 16, "seconds": 0.05}
+    pings = {"body": ": ping\n\n" * 200, "content_type": "text/event-stream", "dribble": slowly}
+
+    reply = shop.chat(shop.customer(), wish(mark, [pings, {"events": 3}], stream=True))
+
+    vendor.all(mark, 2)
+    assert reply.text == " word" * 3
+    reasons = [attempt[3] for attempt in json.loads(shop.row(reply.rid).attempts)]
+    assert reasons == ["timeout_first_event", ""]
+
+
 def test_a_stream_does_not_fail_over_once_something_was_said(
     shop: Platform, vendor: VendorThread
 ) -> None:

@@ -79,6 +79,7 @@ def test_no_money_for_more_ends_the_stream_with_an_error_and_charges_what_was_re
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_silent_ledger_process_stops_the_reading_at_what_is_held() -> None:
     async def scenario() -> None:
         async with rig() as it:

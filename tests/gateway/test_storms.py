@@ -109,6 +109,7 @@ def test_garbled_streams_end_soon_and_break_nothing(
         assert 0 <= row.charged_nano <= row.hold_nano
 
 
+@pytest.mark.slow
 def test_clients_that_leave_at_any_moment_leave_no_hold_and_no_connection_behind(
     shop: Platform, vendor: VendorThread
 ) -> None:

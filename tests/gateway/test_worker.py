@@ -287,6 +287,7 @@ def test_a_call_keeps_the_price_it_was_admitted_at() -> None:
     play(scene)
 
 
+@pytest.mark.slow
 def test_a_quiet_stream_is_kept_alive_once_it_has_begun_and_not_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -514,6 +515,7 @@ def test_what_a_client_left_behind_is_read_to_its_end_however_long_the_last_batc
     play(scene)
 
 
+@pytest.mark.slow
 def test_a_mistake_in_one_second_does_not_end_the_seconds() -> None:
     async def scene(it: Rig) -> None:
         told: list[object] = []

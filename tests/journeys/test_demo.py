@@ -30,6 +30,7 @@ def paste(running: Platform) -> tuple[dict[str, str], dict[str, object]]:
     return {name.lower(): value for name, value in lines}, json.loads(body)
 
 
+@pytest.mark.slow
 def test_the_demo_from_the_first_call_to_a_crash_and_back() -> None:
     with platform(demo=True, workers=2) as running:
         tokens = TOKEN.findall(running.stdout)

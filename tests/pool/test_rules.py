@@ -85,6 +85,7 @@ def test_only_a_vendor_that_may_need_none_takes_an_empty_secret() -> None:
         ("my own key , sk-1", ("my own key", "sk-1")),
         ("spare\tsk-1", ("spare", "sk-1")),
         ("sk-1,", None),
+        ("my old key is sk-1", None),
         (",", None),
     ],
 )

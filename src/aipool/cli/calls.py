@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from aipool.cli.options import DataDir, Output, OutputOption
@@ -13,6 +15,7 @@ from aipool.cli.output import show_record, show_rows
 if TYPE_CHECKING:
     from aipool.calls.types import CallRow
 
+ATTEMPT_COLUMNS = ("attempt", "vendor", "key", "model", "status", "reason", "ms")
 COLUMNS = ("id", "at", "model", "status", "input", "output", "charge", "ms", "user", "token")
 
 
@@ -46,12 +49,26 @@ def show(
     from aipool.calls import service as calls
     from aipool.cli.session import open_session
     from aipool.kit.errors import NotFound
+    from aipool.pool import service as pool
 
     with open_session(data_dir) as session, session.read() as connection:
         call = calls.get(connection, request_id)
         if call is None:
             raise NotFound("call_unknown", f"there is no call {request_id} in the log")
-    show_record(_whole(call), output)
+        keys = {key.id: key.name for key in pool.list_keys(connection)}
+        vendors = {vendor.id: vendor.name for vendor in pool.list_vendors(connection)}
+    record = _whole(call)
+    attempts = [
+        {"attempt": number, **_attempt(one, vendors, keys)}
+        for number, one in enumerate(json.loads(call.attempts or "[]"), start=1)
+    ]
+    if output is Output.JSON:
+        show_record(record | {"attempts": attempts}, output)
+        return
+    show_record(record, output)
+    if attempts:
+        print()
+        show_rows(attempts, output, ATTEMPT_COLUMNS)
 
 
 def _short(call: CallRow) -> dict[str, Any]:
@@ -83,6 +100,21 @@ def _whole(call: CallRow) -> dict[str, Any]:
     record["multiplier"] = format_multiplier(record.pop("multiplier_ppm"))
     for name in ("hold", "charged", "written_off", "cost"):
         record[name] = format_cny(record.pop(f"{name}_nano"))
-    record["attempts"] = json.loads(call.attempts or "[]")
+    del record["attempts"]
     first = {name: record.pop(name) for name in ("id", "at", "status", "model", "charged")}
     return first | record
+
+
+def _attempt(one: list[Any], vendors: Mapping[Any, str], keys: Mapping[Any, str]) -> dict[str, Any]:
+    """One try in the words of a person; a key that was deleted is its number."""
+    from aipool.doors.outcome import Attempt
+
+    attempt = msgspec.convert(one, Attempt)
+    return {
+        "vendor": vendors.get(attempt.vendor_id, attempt.vendor_id),
+        "key": keys.get(attempt.key_id, attempt.key_id),
+        "model": attempt.upstream_model,
+        "status": attempt.status or None,
+        "reason": attempt.reason,
+        "ms": attempt.duration_ms,
+    }

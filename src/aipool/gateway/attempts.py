@@ -34,12 +34,18 @@ RETRY_AFTER_SECONDS = 2
 #: SDKs refuse to wait longer and give up instead.
 RETRY_AFTER_SECONDS_MAX = 120
 
+#: Where the soonest is called, this share of the calls goes to any key: one long answer would
+#: otherwise keep a key out for good, for only calls can show that it has become quick.
+LOOK_AROUND_SHARE = 0.02
+
 #: Of the calls in flight, this share may be in a further failover after a time-out or a server
 #: error, and at least so many.
 RETRY_SHARE = 0.2
 RETRIES_LEAST = 10
 
 _TIMEOUTS = frozenset({FailureKind.TIMEOUT_FIRST_BYTE, FailureKind.TIMEOUT_IDLE})
+#: Why a key was passed by that another call would not have met: the request asked too much of it.
+_OF_REQUEST = frozenset({"request_refused", "event_too_large", FailureKind.TOO_LARGE.value})
 _CONVICTING = frozenset({Action.COOL, Action.EXCEEDED, Action.INVALID, Action.DROP_MODEL})
 
 
@@ -64,6 +70,8 @@ def is_of_model(verdict: Verdict) -> bool:
 def signal_of(verdict: Verdict) -> tuple[Signal, float | None] | None:
     """What a failure shows of its lane, and how long it should rest as far as is known."""
     if verdict.why == FailureKind.TIMEOUT_TOTAL.value:  # ours; it says nothing of the key
+        return None
+    if verdict.action is Action.NEXT and verdict.why in _OF_REQUEST:
         return None
     match verdict.action:
         case Action.NEXT | Action.STOP:
@@ -208,6 +216,8 @@ class Attempts:
 def _chosen(options: list[tuple[int, KeyParts]], chance: float) -> int:
     """The index of one of the keys of a route whose vendor is not called by priority."""
     if options[0][1].ordering is Ordering.LEAST_LATENCY:
+        if chance >= 1 - LOOK_AROUND_SHARE:
+            return options[int((1 - chance) / LOOK_AROUND_SHARE * len(options)) % len(options)][0]
         # A key that was never called answers in no time, so each is tried once.
         return min(options, key=lambda option: option[1].tally.seconds)[0]
     left = chance * sum(key.settings.weight for _, key in options)

@@ -430,7 +430,7 @@ class Call:
         self.settled = True
         context = self.context
         self._charge_nano = charge = charge_of(admitted.offer, usage)
-        heard = self.relay is not None
+        heard = self._is_heard()
         if not heard:  # by no vendor: it is no request of the day
             self.budgets = without_requests(self.budgets)
         outcome = outcome_of(self, token, status, error, usage, source, charge, context.time())
@@ -494,10 +494,14 @@ class Call:
 
     def _end_ticket(self, ticket: Ticket, usage: Usage) -> None:
         """What no vendor heard of counts for nothing; otherwise the tokens that were used do."""
-        if self.relay is None:
+        if not self._is_heard():
             self.context.rates.give_back(ticket, self.context.passed_seconds())
         else:
             self.context.rates.settle(ticket, usage.input_tokens + usage.output_tokens)
+
+    def _is_heard(self) -> bool:
+        """Has a vendor been asked? Not when no key could be called, or all were busy."""
+        return self.relay is not None and bool(self.relay.attempts)
 
     def _leave(self) -> None:
         """Nobody waits for money or permits any more."""

@@ -61,6 +61,7 @@ class Candidate(NamedTuple):
     place: its index in the order.  head: the request's head up to the headers that differ from
     call to call.  upstream_model: the name in the route; called_model: the name this key is
     called with; model_json: the latter as JSON text, None = same as ours.
+    fails_beside: may it report a failure beside what looks like an answer?
     is_plain: does it get whole answers' bodies as the client wrote them?
     put, strip: top-level fields of the body that the key's configuration sets or takes out.
     timeouts: the key's own, else the model's; None in it = the installation's.
@@ -77,6 +78,7 @@ class Candidate(NamedTuple):
     cap_field: str
     takes_stream_options: bool
     on_disconnect: OnDisconnect
+    fails_beside: bool
     cost: TokenPrice
     timeouts: Timeouts
     put: dict[str, bytes]
@@ -217,6 +219,7 @@ def _candidate(
         traits.max_tokens_field,
         settings.capabilities.get("stream_options", traits.supports_stream_options),
         traits.on_disconnect,
+        traits.fails_beside,
         route.cost,
         _first_of(settings.timeouts, timeouts),
         {field: msgspec.json.encode(value) for field, value in settings.body_set.items()},

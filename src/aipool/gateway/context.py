@@ -17,7 +17,6 @@ from aipool.gateway.access import AddressList, bucket_of
 from aipool.gateway.affinity import Affinity
 from aipool.gateway.attempts import RetryBudget
 from aipool.gateway.board import Board
-from aipool.gateway.candidates import Candidate
 from aipool.gateway.catalogue import Catalogue
 from aipool.gateway.cors import Cors
 from aipool.gateway.counters import Counters
@@ -26,9 +25,9 @@ from aipool.gateway.journal import Journal
 from aipool.gateway.limits import Rates
 from aipool.gateway.link import Shipping
 from aipool.gateway.log import CallLog
-from aipool.gateway.outgoing import REASONING
 from aipool.gateway.slots import Slots
 from aipool.gateway.tokens import Tokens
+from aipool.gateway.unwanted import Unwanted
 from aipool.kit.ids import RequestIds
 from aipool.ledger.rules import DAY_SECONDS
 from aipool.wire.client import HttpClient
@@ -78,8 +77,7 @@ class Context:
 
         self.retries = RetryBudget()
         self.affinity = Affinity(affinity_seconds)
-        #: What upstream keys have refused: by key and model, fields of the body.
-        self.unwanted: dict[tuple[int, str], frozenset[str]] = {}
+        self.unwanted = Unwanted()
 
         # Reads large bodies, one at a time: each may need its size in memory again.
         self.reader = ThreadPoolExecutor(1, "body-reader")
@@ -136,12 +134,6 @@ class Context:
         rows = self._refusal_rows.get(token_id, 0)
         self._refusal_rows[token_id] = rows + 1
         return rows < REFUSAL_ROWS_PER_MINUTE
-
-    def keep_unwanted(self, candidate: Candidate, what: str) -> None:
-        """This key did not take this field with this model: it is not sent there again."""
-        if what != REASONING:
-            place = (candidate.key.id, candidate.upstream_model)
-            self.unwanted[place] = self.unwanted.get(place, frozenset()) | {what}
 
     def limit_bucket(self, address: str) -> str | None:
         """What per-address limits count this client by; None = it is not limited."""

@@ -28,7 +28,7 @@ from aipool.gateway.attempts import (
     judge_failure,
     signal_of,
 )
-from aipool.gateway.board import FRESH, Mark
+from aipool.gateway.board import FRESH, Mark, Standing
 from aipool.gateway.body import ChatBody
 from aipool.gateway.candidates import Candidate
 from aipool.gateway.catalogue import Offer
@@ -36,14 +36,15 @@ from aipool.gateway.context import DRAINS_MAX
 from aipool.gateway.errors import Refusal, upstream_timed_out
 from aipool.gateway.headers import forwarded
 from aipool.gateway.metering import DRAIN_SECONDS, estimate_input, usage_of_answer
-from aipool.gateway.outgoing import outgoing
+from aipool.gateway.outgoing import REASONING, outgoing
 from aipool.gateway.stream import Stream
+from aipool.gateway.unwanted import NOTHING, STREAM_OPTIONS, THEIR_STREAM_OPTIONS
 from aipool.pool.health import Signal
 from aipool.rating.types import NO_USAGE
 from aipool.vendors.base import OnDisconnect
 from aipool.vendors.failures import classify, classify_event
 from aipool.vendors.types import Action, Verdict
-from aipool.wire.request import Failure, Request
+from aipool.wire.request import Failure, FailureKind, Request
 
 if TYPE_CHECKING:
     from aipool.gateway.call import Call
@@ -54,7 +55,6 @@ CLIENT_GONE = 499
 _BESIDE = b'"base_resp"'
 
 _BAD_ANSWER = Verdict(Action.NEXT, "bad_answer")
-_NOTHING: frozenset[str] = frozenset()
 
 
 class Relay:
@@ -70,6 +70,7 @@ class Relay:
         "_headers",
         "_input_tokens",
         "_leave_queue",
+        "_left_out",
         "_mark",
         "_money_waits",
         "_request",
@@ -104,6 +105,7 @@ class Relay:
         self._mark: Mark = FRESH  # of the try in hand
         self._slots: tuple[tuple[str, int], ...] = ()  # held under caps
         self._leave_queue: Callable[[], None] | None = None  # of those who wait for slots
+        self._left_out = ""  # by the try in hand, because its key did not take it
         self._session: Session | None = None
         self._request: Request | None = None
         self._client_reads = True
@@ -141,6 +143,7 @@ class Relay:
     def _try_another(self) -> None:
         context, attempts = self.call.context, self._attempts
         assert attempts is not None
+        self._left_out = ""
         now = context.time()
         if now - self.call.started >= context.limits.total_seconds:
             self.call.refuse(upstream_timed_out())
@@ -179,12 +182,20 @@ class Relay:
         try:
             if has_room:
                 self._slots = candidate.key.caps
-                self._send(candidate)
-                return
+                if self._may_still_be_called(candidate):
+                    self._send(candidate)
+                    return
+                self._free_slots()
             self._attempts_after(candidate)
             self._try_another()
         except Exception as mistake:  # noqa: BLE001 - one call's; `mistaken` ends it
             self.call.mistaken(mistake)
+
+    def _may_still_be_called(self, candidate: Candidate) -> bool:
+        """While this call waited, another may have found the key bad, or have begun to probe it."""
+        board, now = self.offer.candidates.board, self.call.context.time()
+        standing = board.look(candidate.key, candidate.upstream_model, now)[0]
+        return standing is not Standing.OUT
 
     def _send(self, candidate: Candidate) -> None:
         call = self.call
@@ -201,9 +212,9 @@ class Relay:
         else:
             first_byte_seconds = timeouts.first_byte or limits.first_byte_seconds
         attempts = self._attempts
-        unwanted = _NOTHING if attempts is None else attempts.without
+        unwanted = NOTHING if attempts is None else attempts.without
         if context.unwanted:
-            unwanted |= context.unwanted.get((key.id, candidate.upstream_model), _NOTHING)
+            unwanted |= context.unwanted.of(key.id, candidate.upstream_model, self._user_id())
         if candidate.is_plain and self._cap is None and not (body.stream or unwanted):
             raw = body.raw
         else:
@@ -249,7 +260,20 @@ class Relay:
                 self._show_probes(Signal.SERVED)
             if self._session is not None:
                 self.call.context.affinity.served(self._session, candidate.key.id, now)
+            if self._left_out:
+                self._keep_unwanted(candidate, self._left_out)
         return now
+
+    def _keep_unwanted(self, candidate: Candidate, what: str) -> None:
+        """This key answers without this field: the next call need not bring it. But reasoning is
+        one conversation's, and who does not stream may not bring what belongs to a stream."""
+        if what != REASONING and (self._body.stream or what != STREAM_OPTIONS):
+            unwanted, user_id = self.call.context.unwanted, self._user_id()
+            unwanted.keep(candidate.key.id, candidate.upstream_model, user_id, what)
+
+    def _user_id(self) -> int:
+        assert self.call.token is not None
+        return self.call.token.view.user_id
 
     # --- failures -------------------------------------------------------------------------
 
@@ -293,18 +317,23 @@ class Relay:
         return attempts
 
     def _try_without(self, what: str, body: bytes) -> None:
-        """The same key once more, without what it did not take; and so from now on, but for
-        reasoning, which is this conversation's."""
-        candidate, context = self.candidate, self.call.context
+        """The same key once more, without what it did not take; and so from now on, if it answers.
+
+        Without `stream_options` it would not report usage: first only what the client wrote goes.
+        """
+        candidate = self.candidate
         assert candidate is not None
-        attempts, without = self._attempts_after(candidate), frozenset((what,))
-        sent = outgoing(self._body, candidate, self._cap)
-        if attempts.without or outgoing(self._body, candidate, self._cap, without) == sent:
-            self._pass_on(body)
-            return
-        attempts.without = without
-        context.keep_unwanted(candidate, what)
-        self._try(candidate)
+        attempts = self._attempts_after(candidate)
+        before = attempts.without
+        sent = outgoing(self._body, candidate, self._cap, before)
+        if before <= {THEIR_STREAM_OPTIONS}:
+            for one in (THEIR_STREAM_OPTIONS, what) if what == STREAM_OPTIONS else (what,):
+                if outgoing(self._body, candidate, self._cap, before | {one}) != sent:
+                    attempts.without = before | {one}
+                    self._left_out = one
+                    self._try(candidate)
+                    return
+        self._pass_on(body)
 
     def _pass_on(self, body: bytes) -> None:
         """The vendor refuses the request itself: the client can act on what it says."""
@@ -319,8 +348,9 @@ class Relay:
         candidate, mark = self.candidate, self._mark
         assert candidate is not None
         shown = signal_of(verdict)
-        if shown is None:  # the vendor has answered, if not as one would like
-            self._show_probes(Signal.SERVED)
+        if shown is None:  # the vendor has answered, if not as one would like; or we gave up
+            ours = verdict.why == FailureKind.TIMEOUT_TOTAL.value
+            self._show_probes(Signal.UNTRIED if ours else Signal.SERVED)
             return
         of_model = is_of_model(verdict)
         lane = candidate.upstream_model if of_model else ""
@@ -414,7 +444,8 @@ class Relay:
             self.try_failed(self._read_failure(body) or _BAD_ANSWER, body)
             return
         used = usage_of_answer(body, self.input_tokens, candidate.new_counter)
-        if used is None or _BESIDE in body:
+        beside = candidate.fails_beside and _BESIDE in body
+        if used is None or used[1] is UsageSource.NONE or beside:
             verdict = self._read_failure(body)
             if verdict is not None or used is None:
                 self.try_failed(verdict or _BAD_ANSWER, body, bad_answer=True)

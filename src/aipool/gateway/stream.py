@@ -49,6 +49,7 @@ class Stream:
     __slots__ = (
         "_call",
         "_ending",
+        "_fails_beside",
         "_finished",
         "_hold",
         "_held",
@@ -79,6 +80,7 @@ class Stream:
         self._splitter = EventSplitter(call.context.limits.event_bytes)
         candidate = relay.candidate
         assert candidate is not None
+        self._fails_beside = candidate.fails_beside
         self._meter = StreamMeter(relay.input_tokens, self._time(), candidate.new_counter())
         self._hold = RollingHold(call)
         # While it waits for money: the event that would be too much, what follows it, the tokens
@@ -162,7 +164,7 @@ class Stream:
         if chunk is None:
             self._out.append(event)
             return True
-        if chunk.error or (_BESIDE in data and not self.committed):
+        if chunk.error or (self._fails_beside and not self.committed and _BESIDE in data):
             verdict = self._relay.read_event(data)
             if chunk.error or verdict.action is not Action.NEXT:
                 self._fail(verdict, data)

@@ -18,8 +18,9 @@ from aipool.vendors.types import Action, KeySettings, Keyword, Ordering
 
 _KEY_NUMBER = re.compile(r"key(\d{1,9})", re.ASCII)
 _SECRET_CHARACTERS_MAX = 8192
-#: One line of many that are pasted: `secret`, `name secret` or `name,secret`.
-_LINE = re.compile(r"(?:(?P<name>.*?)[\s,]+)?(?P<secret>[^\s,]+)")
+#: One line of many that are pasted: `secret`, `name secret` or `name,secret`. Only before a comma
+#: may a name have blanks: a sentence in the middle of a paste is no key.
+_LINE = re.compile(r"(?:(?P<name>[^,]*?)\s*[,\t]\s*|(?P<word>[^\s,]+)\s+)?(?P<secret>[^\s,]+)")
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?", re.ASCII)
 
 #: More calls at once than any installation has: a typing mistake.
@@ -247,7 +248,9 @@ def _actions(text: str) -> str:
 def name_and_secret(line: str) -> tuple[str, str] | None:
     """What stands in one line of many keys; name "" = none. None = it has another form."""
     found = _LINE.fullmatch(line.strip())
-    return None if found is None else ((found["name"] or "").strip(), found["secret"])
+    if found is None:
+        return None
+    return (found["name"] or found["word"] or "").strip(), found["secret"]
 
 
 def next_key_name(names: Iterable[str]) -> str:

@@ -110,6 +110,7 @@ class Vendor:
     rules: the vendor's own lines of the table of failures, the first that fits counts.
     read_error: what the vendor says where it does not say it like OpenAI: (status, JSON value) to
         Said, None = read it like OpenAI's.  Asked about answers with status 200 too.
+    fails_beside: does it report failures in `base_resp`, beside what looks like an answer?
     key_page: where a person gets a key.
     dialects: spoken natively; only chat is called so far.
     sources: the documents the file rests on.  verified: tried against the live vendor?
@@ -131,6 +132,7 @@ class Vendor:
     balance: BalanceProbe | None = None
     rules: tuple[Rule, ...] = ()
     read_error: Callable[[int, Any], Said | None] = _no_reading
+    fails_beside: bool = False
     key_page: str = ""
     dialects: tuple[Dialect, ...] = (Dialect.CHAT,)
     sources: tuple[Source, ...] = ()

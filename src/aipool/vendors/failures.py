@@ -187,6 +187,13 @@ _NOT_TAKEN_WORDS = (
     "only allowed",
     "不支持",
 )
+#: A file or a cache that the client names, or an address that it lets the vendor fetch. Google
+#: says PERMISSION_DENIED of those that are not there, which would convict the key.
+_NAMED = re.compile(
+    r"cached ?content"
+    r"|permission to access the file|\bfile\b.{0,100}? (?:not found|(?:may|does) not exist)"
+    r"|\b(?:fetch|download|retriev|load)\w*\b.{0,40}?\b(?:url|image|media|audio|video|https?:)"
+)
 _REASONING = re.compile(
     r"invalid .?signature.? in .?(?:redacted_)?thinking"
     r"|invalid_encrypted_content"
@@ -197,10 +204,14 @@ _REASONING = re.compile(
 
 
 def _not_taken(said: Said) -> Verdict | None:
-    """A field of the request, or its reasoning, is not taken."""
-    if said.status not in (400, 422):
+    """A field of the request, its reasoning, or something that it names is not taken."""
+    if said.status not in (400, 403, 404, 422):
         return None
     lower = said.message.lower()
+    if _NAMED.search(lower):
+        return Verdict(Action.PASS, "request_refused")
+    if said.status not in (400, 422):
+        return None
     if said.code.lower() == "invalid_encrypted_content" or _REASONING.search(lower):
         return Verdict(Action.STRIP, "reasoning_refused", strip="reasoning")
     path = _refused_field(said)
@@ -269,6 +280,7 @@ def _of_operator(
 
 # --- words ----------------------------------------------------------------------------------------
 
+_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s\"'`]+")
 # An apostrophe between two letters is none.
 _QUOTATION_MARK = re.compile(r"[\"`“”‘’«»「」『』]|(?<![^\W\d_])'|'(?![^\W\d_])")
 
@@ -280,10 +292,11 @@ def _words_of(said: Said) -> str:
 
 
 def _without_echo(message: str) -> str:
-    """The message without all from the first quotation mark to the last.
+    """The message without addresses, and without all from the first quotation mark to the last.
 
     From the first to the last, and not each pair: what is echoed may contain such marks itself.
     """
+    message = _ADDRESS.sub(" ", message)
     marks = [found.start() for found in _QUOTATION_MARK.finditer(message)]
     if not marks:
         return message

@@ -56,6 +56,7 @@ MINIMAX = Vendor(
     max_tokens_field="max_completion_tokens",
     on_disconnect=OnDisconnect.DRAIN,
     rules=_RULES,
+    fails_beside=True,
     read_error=_read_error,
     key_page="https://platform.minimaxi.com/user-center/basic-information/interface-key",
     dialects=(Dialect.CHAT, Dialect.RESPONSES, Dialect.MESSAGES),
