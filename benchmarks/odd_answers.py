@@ -29,7 +29,8 @@ from benchmarks.bars import Bars
 from benchmarks.caller import Answer, Line, ask_once
 from benchmarks.platform import MODEL, Platform, memory_bytes
 from benchmarks.witness import LookedUp, Price, Row
-from tests.fakes.odd import After, Odd, by_chance, by_hand, head
+from tests.fakes.chance import by_chance
+from tests.fakes.odd import After, Odd, by_hand, head
 from tests.fakes.odd_vendor import OddVendor
 
 CLIENTS: Final = 96

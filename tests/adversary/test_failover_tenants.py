@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from aipool.doors.frames import AskSlots, KeyReports, KeyStates, Publish, Slots
+from aipool.doors.frames import Applied, AskSlots, KeyReports, KeyStates, Publish, Slots
 from aipool.doors.snapshot import (
     CallLimits,
     GroupView,
@@ -29,7 +29,7 @@ from aipool.vendors import VENDORS_BY_TYPE
 from aipool.vendors.failures import classify
 from aipool.vendors.types import Action, KeySettings, Verdict
 from tests.chats import PRICE, messages
-from tests.gateway.rig import TOKEN, UNKNOWN, Rig, rig
+from tests.gateway.rig import UNKNOWN, Rig, rig
 
 OTHER = UNKNOWN
 
@@ -42,24 +42,17 @@ def play(scene: Callable[[Rig], Awaitable[None]], **environment: str) -> None:
     uvloop.run(whole())
 
 
-def snapshot(it: Rig, revision: int, *keys: KeyView, vendor_type: str, **group: Any) -> Snapshot:
-    return Snapshot(
-        revision,
+async def publish(it: Rig, *keys: KeyView, **group: Any) -> None:
+    """These keys instead of the rig's."""
+    news = Snapshot(
+        1,
         (GroupView(1, "default", 1_000_000, None, **group),),
-        (VendorView(1, "v", vendor_type, it.vendor.base_url, keys),),
+        (VendorView(1, "v", "openai_compatible", it.vendor.base_url, keys),),
         (ModelView(1, "m", "chat", 0, 100_000, 1_000, PRICE, (RouteView(1, "m", PRICE, ()),)),),
     )
-
-
-async def publish(
-    it: Rig, *keys: KeyView, vendor_type: str = "openai_compatible", **group: Any
-) -> None:
-    """These keys instead of the rig's."""
-    news = snapshot(it, 2, *keys, vendor_type=vendor_type, **group)
-    it.ledger.say(Publish(2, news, (), everything=True))
-    await it.until(
-        lambda: (found := it.worker._context.catalogue) is not None and found.revision == 2
-    )
+    it.ledger.say(Publish(1, news, (), everything=True))
+    # After the rig's own.
+    await it.until(lambda: sum(isinstance(one, Applied) for one in it.ledger.heard) == 2)
 
 
 def ask_for(marker: str, **more: Any) -> dict[str, Any]:
@@ -117,16 +110,15 @@ def test_a_field_that_one_user_may_not_send_is_left_out_of_his_calls_only() -> N
         assert (await it.ask(ask_for("theirs", odd=1), OTHER)).status == 200
         assert ["odd" in body for body in seen] == [True, False]
 
-    async def with_folder(it: Rig) -> None:
-        await scene(it)
-
-    play(with_folder)
+    play(scene)
 
 
 def test_who_brings_stream_options_without_a_stream_keeps_nobodys_usage_from_us() -> None:
     async def scene(it: Rig) -> None:
         seen = _bodies(it)
-        assert (await it.ask(ask_for("whole", stream_options={"include_usage": True}))).status == 200
+        assert (
+            await it.ask(ask_for("whole", stream_options={"include_usage": True}))
+        ).status == 200
         seen.clear()
 
         assert (await it.ask(ask_for("stream", stream=True))).status == 200
@@ -159,7 +151,7 @@ def test_a_field_that_a_message_only_mentions_is_not_learned() -> None:
 
         assert (await it.ask(ask_for("good", stream=True))).status == 200
 
-        assert it.vendor.books.marked("good")[0].sent_usage is not None
+        assert it.vendor.books.marked("good")[0].usage_sent is not None
 
     play(scene)
 
@@ -320,3 +312,18 @@ def test_a_probe_that_our_own_deadline_ended_does_not_make_a_silent_key_well() -
         assert signals(it) == [Signal.PROBING, Signal.UNTRIED]
 
     play(scene, AIPOOL_LIMIT_TOTAL_SECONDS="1")
+
+
+def test_a_call_does_not_wait_for_room_at_one_busy_key_after_the_other() -> None:
+    async def scene(it: Rig) -> None:
+        answering_slots(it, amount=0)
+        busy = [KeyView(n, f"k{n}", f"canary-{n}", settings=CAPPED) for n in range(1, 61)]
+        await publish(it, *busy, KeyView(99, "free", "canary-free"))
+
+        assert (await it.ask(ask_for("one"))).status == 200
+
+        assert sent(it, "one") == ["canary-free"]
+        asked = sum(isinstance(one, AskSlots) for one in it.ledger.heard)
+        assert asked <= 15, "a fifth of a second, and each takes a fiftieth"
+
+    play(scene)

@@ -307,7 +307,7 @@ def test_what_is_not_such_a_file_is_refused_with_a_line(text: str) -> None:
 CONFIGURED = """
 vendors:
   - name: mm
-    type: minimax
+    type: moonshot
     ordering: weighted
     concurrency: 20
     low_balance: 9.5

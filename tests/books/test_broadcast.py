@@ -92,6 +92,7 @@ def test_a_changed_token_costs_only_its_own_size(running: Installation) -> None:
     assert one.published[-1] == Publish(changed.revision, None, (b"d" * 32,), everything=False)
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_act_is_named(running: Installation) -> None:
     good, slow = worker(running), worker(running, index=1)
 
@@ -101,6 +102,7 @@ def test_a_worker_that_does_not_act_is_named(running: Installation) -> None:
     assert slow.published[-1].revision < answer.revision
 
 
+@pytest.mark.slow
 def test_a_live_worker_without_a_connection_is_named_also_after_a_restart(
     running: Installation,
 ) -> None:

@@ -241,6 +241,7 @@ def test_a_process_that_starts_again_knows_its_leases(mortal: Installation) -> N
     assert mortal.balance(1)[1] == 0
 
 
+@pytest.mark.slow
 def test_a_locked_database_delays_answers_but_not_the_heartbeat(running: Installation) -> None:
     one = worker(running)
     locked, release = threading.Event(), threading.Event()

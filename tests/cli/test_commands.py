@@ -241,8 +241,27 @@ def test_a_key_is_ordered_made_default_and_says_what_was_done_to_it(run: Run) ->
     assert [row["what"] for row in trail] == ["key.enable", "key.disable", "key.create"]
 
 
+def test_a_field_that_does_not_exist_is_not_taken_back_in_silence(run: Run) -> None:
+    good(
+        run("vendor", "create", "ds", "--type", "deepseek", "--api-key-stdin", stdin=f"{SECRET}\n")
+    )
+    assert "there is no such field" in refused(run("key", "set", "ds", "key1", "--unset", "weigth"))
+
+
+def test_a_key_without_a_secret_is_not_said_to_be_tried(run: Run) -> None:
+    good(
+        run("vendor", "create", "ds", "--type", "deepseek", "--api-key-stdin", stdin=f"{SECRET}\n")
+    )
+    good(run("vendor", "set", "ds", "--base-url", "https://elsewhere.example/v1"))
+
+    said = good(run("key", "enable", "ds", "key1")).stderr
+
+    assert "--api-key" in said
+    assert "from the next call" not in said
+
+
 def test_a_vendor_is_changed_and_its_keys_do_not_go_along(run: Run) -> None:
-    create = ("vendor", "create", "mm", "--type", "minimax", "--ordering", "weighted")
+    create = ("vendor", "create", "mm", "--type", "moonshot", "--ordering", "weighted")
     good(run(*create, "--api-key-stdin", stdin=f"{SECRET}\n"))
     changed = ("--concurrency", "5", "--low-balance", "20", "--ordering", "priority")
     assert "changed mm" in good(run("vendor", "set", "mm", *changed)).stderr

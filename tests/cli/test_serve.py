@@ -88,6 +88,7 @@ def aipool(data_dir: Path, *words: str) -> Result:
     return CliRunner().invoke(app, [*words, "--data-dir", str(data_dir)], prog_name="aipool")
 
 
+@pytest.mark.slow
 def test_the_demo_sells_a_call_that_can_be_read_back_and_starts_again(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     with serving(data_dir, "--demo", lines=4) as server:
@@ -131,6 +132,7 @@ def test_the_demo_sells_a_call_that_can_be_read_back_and_starts_again(tmp_path: 
         assert server.chat(token)[0] == 200
 
 
+@pytest.mark.slow
 def test_an_empty_platform_prints_a_new_way_in_at_each_start(tmp_path: Path) -> None:
     links = []
     for _ in range(2):

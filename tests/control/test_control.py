@@ -220,6 +220,7 @@ def test_the_sandbox_refuses_in_the_vendors_own_shape(
     assert json.loads(answer.body)["error"]["message"]
 
 
+@pytest.mark.slow
 def test_it_ends_in_order_when_told_to(tmp_path: Path) -> None:
     with open_world(tmp_path):
         pass

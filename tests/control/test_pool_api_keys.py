@@ -317,6 +317,8 @@ def test_an_expired_key_can_only_be_deleted(opened: Api) -> None:
         ("POST", f"{path}/enable", None),
         ("POST", f"{path}/disable", None),
         ("PATCH", path, {"name": "again"}),
+        ("POST", f"{path}/test", None),
+        ("POST", f"{path}/balance", None),
     ):
         assert opened.refused(409, method, target, body)["code"] == "key_expired"
     assert opened.ask("DELETE", path).status == 204

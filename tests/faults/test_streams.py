@@ -23,7 +23,8 @@ from benchmarks.odd_answers import (
     relay_odd_answers,
 )
 from benchmarks.witness import Row
-from tests.fakes.odd import After, Odd, by_chance, by_hand, events_of, head
+from tests.fakes.chance import by_chance
+from tests.fakes.odd import After, Odd, by_hand, events_of, head
 from tests.fakes.odd_vendor import OddVendor
 from tests.gateway.rig import Rig, rig
 

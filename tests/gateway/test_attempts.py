@@ -242,6 +242,31 @@ def test_the_retry_budget_is_a_fifth_of_the_calls_and_at_least_ten() -> None:
     assert budget.take(200) and not budget.take(200)
 
 
+def test_a_failure_that_nobody_else_will_meet_needs_no_permit() -> None:
+    boards = Boards(rules=replace(HealthRules(), breaker_failures=2))
+    found = candidates(boards)
+    budget = RetryBudget()
+    attempts = Attempts(found)
+
+    def fails(candidate: Candidate) -> bool:
+        attempts.begun(candidate)
+        attempts.failed(candidate, SERVER_ERROR)
+        refuse(boards, candidate, Signal.FAILED)
+        now = boards.clock.now
+        return attempts.may_go_on(candidate, SERVER_ERROR, now, budget, 200)
+
+    assert fails(found[0]) and budget.in_use == 0, "the first one is free"
+    assert fails(found[1]) and budget.in_use == 1, "others will meet this one too"
+    attempts.over()
+    assert budget.in_use == 0
+    other = Attempts(found)
+    assert other.may_go_on(found[0], SERVER_ERROR, boards.clock.now, budget, 200)
+    refuse(boards, found[2], Signal.FAILED)
+    refuse(boards, found[2], Signal.FAILED)
+    assert other.may_go_on(found[2], SERVER_ERROR, boards.clock.now, budget, 200)
+    assert budget.in_use == 0, "its breaker is open by now"
+
+
 def test_when_all_keys_failed_the_client_may_come_again() -> None:
     boards = Boards()
     attempts = Attempts(candidates(boards))

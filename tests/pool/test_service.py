@@ -216,7 +216,7 @@ def test_a_vendor_that_a_route_names_cannot_be_deleted(world: World) -> None:
 
 def test_a_vendor_is_changed_in_what_is_said(world: World) -> None:
     with world.database.write() as tx:
-        vendor = world.vendor(tx)
+        vendor = pool.create_vendor(tx, world.act, world.vet, name="kimi", vendor_type="moonshot")
         world.vendor(tx, "taken")
         after, dropped = pool.change_vendor(
             tx,

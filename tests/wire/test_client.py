@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from aipool.wire import client as client_module
 from aipool.wire.client import FailureKind, HttpClient, Origin
 from aipool.wire.limits import Limits
+from aipool.wire.upstream import UpstreamConnection
 from tests.wire.rig import (
     CHUNKED_OK,
     OK,
@@ -317,5 +319,42 @@ def test_requests_in_flight_fail_when_the_client_closes() -> None:
             client.request(origin, head(), b"", answers[1])
             await client.close()
             assert [answer.ends for answer in answers] == [1, 1]
+
+    run(scenario())
+
+
+def test_a_connection_that_is_gone_before_it_is_used_is_a_failure_and_no_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A peer that hangs up right after the handshake: both are told in one turn of the loop,
+    # before the request that waited for the connection gets its own.
+    async def attach(loop: Any, factory: Any, sock: Any, **_: Any) -> None:
+        connection = factory()
+        transport, _ = await loop.create_connection(lambda: connection, sock=sock)
+        connection.eof_received()
+        connection.connection_lost(ConnectionResetError())
+        connection.connection_lost = lambda _: None
+        transport.abort()
+
+    async def silent(peer: Peer) -> None:
+        await peer.reader.read()
+
+    class Connection(UpstreamConnection):
+        """One that takes another method, unlike those with slots."""
+
+        connection_lost: Any = UpstreamConnection.connection_lost
+
+    monkeypatch.setattr(client_module, "attach", attach)
+    monkeypatch.setattr(client_module, "UpstreamConnection", Connection)
+
+    async def scenario() -> None:
+        async with Upstream(silent) as upstream:
+            client = HttpClient(QUICK)
+            answer = Answer()
+            client.request(Origin("127.0.0.1", upstream.port), head(), b"", answer)
+            await until(lambda: answer.ends == 1)
+            assert answer.failure is not None and answer.failure.kind is FailureKind.CONNECT
+            assert not answer.failure.sent
+            await client.close()
 
     run(scenario())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aipool.wire.sse import EventSplitter, EventTooLarge, data_of
+from aipool.wire.sse import EventSplitter, EventTooLarge, data_of, together
 
 ENDING = re.compile(rb"\r\n|\n|\r")
 
@@ -105,3 +105,14 @@ def test_an_event_grows_to_its_bound_and_no_further() -> None:
 )
 def test_data_is_what_the_data_lines_say(event: bytes, data: bytes | None) -> None:
     assert data_of(event) == data
+
+
+def test_events_without_data_become_one_and_no_byte_is_lost() -> None:
+    stream = b"\n\n: a\n\n\n\ndata: x\n\n\n\n:\n\ndata: y\n\ndata: z\n\n"
+    events = EventSplitter().feed(stream)
+
+    joined = together(events)
+
+    assert b"".join(joined) == stream
+    assert [data_of(event) for event in joined] == [None, b"x", None, b"y", b"z"]
+    assert together([]) == []

@@ -6,7 +6,7 @@
         base_url: https://…      left out: the usual one of the type
         ordering: priority       or weighted, least_latency
         concurrency: 200         calls in flight over all its keys; left out: any number
-        low_balance: 20          below it you are told, in the currency of the vendor
+        low_balance: none        or 20: below it you are told, where the vendor tells a balance
         keys:                    in the order of trying; the first is the default key
           - {name: main, api_key: "${MINIMAX_KEY}", proxy: "http://10.0.0.1:3128"}
           - name: spare

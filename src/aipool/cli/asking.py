@@ -191,6 +191,7 @@ def _subject(session: Session, vendor: str, name: str) -> Subject:
                 and not rules.is_expired(one.expires_at, now_ms)
             )
             key = next(usable, keys[0])
+        pool.refuse_expired(key, session.act.at_ms)
         return subject_of(connection, session.secrets.keyring, owner, key)
 
 

@@ -212,9 +212,10 @@ def enable_key(vendor: VendorName, name: KeyName, data_dir: DataDir = None) -> N
         pool.enable_key(tx, session.act, key)
     why = before.health.why if before.health is not None else ""
     was = f"{before.status.value} ({why})" if why else before.status.value
-    say(f"{name} was {was}: it is tried in its place from the next call")
     if key.secret_missing:
-        say(f"it has no secret: give it one with `aipool key set {vendor} {name} --api-key`")
+        say(f"{name} has no secret: give it one with `aipool key set {vendor} {name} --api-key`")
+    else:
+        say(f"{name} was {was}: it is tried in its place from the next call")
 
 
 def delete_key(vendor: VendorName, name: KeyName, data_dir: DataDir = None) -> None:
@@ -307,6 +308,8 @@ def settings_with(
 
     values = shown(before)
     for text in unsaid or ():
+        if text.partition(".")[0] not in before.__struct_fields__:
+            raise Invalid("config_malformed", f"--unset {text}: there is no such field")
         _place(values, text, None)
     for text in said or ():
         path, equals, value = text.partition("=")

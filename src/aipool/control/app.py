@@ -102,6 +102,7 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 _SAID = {
+    400: ("malformed_request", "The body cannot be read. Send one JSON object."),
     404: ("not_found", "There is no such page. The models are called under /v1."),
     405: ("method_not_allowed", "This page is not asked for in this way."),
     503: (

@@ -2,7 +2,8 @@
 
 For a token and a model: may it be called at all; then every route in the order of trying, and in
 it every key with its turn, or the reason why it has none. Whether a key may be called is decided
-by `pool.health.why_not`, which the workers ask too, so what is told here is what they do.
+by `pool.health.why_not`, which the workers ask too, so what is told here is what they do. Whether
+there is money for it, and room in the limits, is another question.
 
 Times are unix seconds throughout: what is kept of the lanes is written in them. Two things only a
 worker knows, and they are said in words: how many calls are in flight, and which key a session was

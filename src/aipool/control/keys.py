@@ -148,9 +148,10 @@ class _Tester:
 
 
 def subject_with(desk: Desk, keyring: Keyring, key_id: int) -> Subject:
-    """A key to ask its vendor with. Raises NotFound."""
+    """A key to ask its vendor with. Raises NotFound, and Conflict for one that has expired."""
     with desk.database.read() as connection:
         key = pool.get_key(connection, key_id)
+        pool.refuse_expired(key, now_ms())
         vendor = pool.vendor_by_id(connection, key.vendor_id)
         return asking.subject_of(connection, keyring, vendor, key)
 

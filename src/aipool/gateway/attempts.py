@@ -118,6 +118,7 @@ class Attempts:
         "_board",
         "_candidates",
         "_failovers",
+        "_passed",
         "_prefer",
         "_retries",
         "_spent",
@@ -130,6 +131,7 @@ class Attempts:
         self._candidates = candidates
         self._board = candidates.board
         self._prefer = prefer
+        self._passed = 0  # the keys before this place were tried, or could not be called
         self._tried: set[int] = set()
         self._spent: set[int] = set()
         self._failovers = 0
@@ -146,10 +148,23 @@ class Attempts:
         if not is_of_model(verdict):
             self._spent.add(candidate.key.id)
 
-    def may_go_on(self, verdict: Verdict, retries: RetryBudget, in_flight: int) -> bool:
-        """After this failure, may another key be tried? The first time always."""
+    def may_go_on(
+        self,
+        candidate: Candidate,
+        verdict: Verdict,
+        now: float,
+        retries: RetryBudget,
+        in_flight: int,
+    ) -> bool:
+        """After this failure, may another key be tried? The first time always; and when nobody
+        else will meet the failure, because the key is out by now."""
         self._failovers += 1
-        if self._failovers > 1 and not convicts(verdict) and self._retries is None:
+        if (
+            self._failovers > 1
+            and self._retries is None
+            and not convicts(verdict)
+            and self._stands(candidate.key, candidate.upstream_model, now) is not Standing.OUT
+        ):
             if not retries.take(in_flight):
                 return False
             self._retries = retries
@@ -168,21 +183,33 @@ class Attempts:
             for index, key, model in self._untried():
                 if key.id == prefer and self._stands(key, model, now) is Standing.WELL:
                     return self._candidates[index]
+        found = self._next(self._passed, now, chance)
+        if found is None and self._passed:
+            found = self._next(0, now, chance)  # one that was out may be back
+        return found
+
+    def _next(self, start: int, now: float, chance: float) -> Candidate | None:
+        """From this place on: a call that is passed on by a thousand keys looks at each once."""
         index = 0
         for route, keys in self._candidates.ways:
             options: list[tuple[int, KeyParts]] = []
-            for at, key in enumerate(keys, index):
+            for at in range(max(start, index), index + len(keys)):
+                key = keys[at - index]
                 if at in self._tried or key.id in self._spent:
                     continue
                 standing = self._stands(key, route.upstream_model, now)
                 if standing is Standing.OUT:
                     continue
-                if standing is Standing.DUE or key.ordering is Ordering.PRIORITY:
+                by_priority = key.ordering is Ordering.PRIORITY
+                if standing is Standing.DUE or by_priority:
+                    self._passed = at if by_priority else index
                     return self._candidates[at]
                 options.append((at, key))
             if options:
+                self._passed = index
                 return self._candidates[_chosen(options, chance)]
             index += len(keys)
+        self._passed = index
         return None
 
     def give_up(self, now: float) -> Refusal:

@@ -7,7 +7,7 @@ what its own calls show, says so, and takes over what it is told. What is shown 
                        └───▶ KeyReports ─▶ ledger process ─▶ KeyStates ─▶ every worker: adopt
 
 A lane whose time is over is probed by one call of one worker. So that not all of them try at the
-same moment, the worker of place i waits i × 20 ms longer, in which the first one's word arrives.
+same moment, the worker of place i waits i × 50 ms longer, in which the first one's word arrives.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aipool.gateway.candidates import KeyParts
 
 #: How much later than the worker before it a worker thinks of a probe.
-STAGGER_SECONDS = 0.02
+STAGGER_SECONDS = 0.05
 #: How much of the newest measurement is in the latency of a key.
 LATENCY_SHARE = 0.2
 
@@ -147,12 +147,15 @@ class Board:
         resting = self._resting(key, model)
         if not (resting or key.expires_at) and key.settings.models is None:
             return _WELL  # nearly every key, and there may be a thousand
+        when = now - self._stagger
+        for lane in resting:
+            if not is_due(lane, when):
+                return Standing.OUT, max(map(callable_at, resting)) + self._stagger
         until = FOREVER
         if key.expires_at:
             until = now + key.expires_at - self._unix_now()
         if self.why_not(key, model, now):
-            times = [callable_at(lane) for lane in resting]
-            return Standing.OUT, max(times, default=FOREVER) + self._stagger
+            return Standing.OUT, FOREVER
         return (Standing.DUE, now) if resting else (Standing.WELL, until)
 
     def seconds_until(self, key: KeyParts, model: str, now: float) -> float:

@@ -136,8 +136,11 @@ def headers_of(refusal: Refusal) -> bytes:
 
 
 # What vendors put into error texts that is about our account and not about the request:
-# keys (also with their middle starred out), organisations, projects, request ids.
-_OURS = re.compile(r"\b(?:sk|org|proj|user|req)[-_][A-Za-z0-9*_-]{6,}|https?://\S+")
+# keys (also with their middle starred out), organisations, projects, request ids, addresses.
+_OURS = re.compile(
+    r"\b(?:sk|org|proj|user|req)[-_][A-Za-z0-9*_-]{6,}|https?://\S+"
+    r"|\bprojects?(?:/|[_ ](?:number|id):? ?)[\w-]{4,}|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"
+)
 _MESSAGE_CHARACTERS_MAX = 2_000
 
 

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 CLIENT_GONE = 499
 
+#: How long a call waits for room in all, however many keys are busy; then it takes what is free.
+ROOM_SECONDS = 0.2
+
 #: Stands in the answers of vendors that report failures beside what looks like success.
 _BESIDE = b'"base_resp"'
 
@@ -74,6 +77,7 @@ class Relay:
         "_mark",
         "_money_waits",
         "_request",
+        "_room_until",
         "_session",
         "_slots",
         "_status",
@@ -105,6 +109,7 @@ class Relay:
         self._mark: Mark = FRESH  # of the try in hand
         self._slots: tuple[tuple[str, int], ...] = ()  # held under caps
         self._leave_queue: Callable[[], None] | None = None  # of those who wait for slots
+        self._room_until = 0.0  # it waits for room until then, 0.0 = it did not yet
         self._left_out = ""  # by the try in hand, because its key did not take it
         self._session: Session | None = None
         self._request: Request | None = None
@@ -148,12 +153,15 @@ class Relay:
         if now - self.call.started >= context.limits.total_seconds:
             self.call.refuse(upstream_timed_out())
             return
-        candidate = attempts.next(now, context.chance())
-        if candidate is None:
-            self.call.refuse(attempts.give_up(now))
-        else:
+        while True:
+            candidate = attempts.next(now, context.chance())
+            if candidate is None:
+                self.call.refuse(attempts.give_up(now))
+                return
             attempts.begun(candidate)
-            self._try(candidate)
+            if not self._room_until or now < self._room_until or self._has_room(candidate):
+                self._try(candidate)
+                return
 
     def _try(self, candidate: Candidate) -> None:
         self.candidate = candidate
@@ -162,6 +170,10 @@ class Relay:
             return
         self._send(candidate)
 
+    def _has_room(self, candidate: Candidate) -> bool:
+        slots = self.call.context.slots
+        return all(slots.has_room(name, limit) for name, limit in candidate.key.caps)
+
     def _take_slots(self, caps: tuple[tuple[str, int], ...]) -> bool:
         """Room under every cap of a key; False: somebody else has to be asked first."""
         slots = self.call.context.slots
@@ -169,6 +181,8 @@ class Relay:
             if not slots.take(name, limit):
                 for taken, _ in caps[:index]:
                     slots.free(taken)
+                if not self._room_until:
+                    self._room_until = self.call.context.time() + ROOM_SECONDS
                 self._leave_queue = slots.wait(caps, self._admitted)
                 return False
         self._slots = caps
@@ -209,8 +223,11 @@ class Relay:
         if body.stream:
             first_byte_seconds = timeouts.first_event or limits.first_event_seconds
             self.first_event_by = now + first_byte_seconds
+            # Nor may it begin and then say nothing: longer pauses are for what has said something.
+            idle_seconds = min(self._idle_seconds(candidate), first_byte_seconds)
         else:
             first_byte_seconds = timeouts.first_byte or limits.first_byte_seconds
+            idle_seconds = timeouts.idle or limits.idle_seconds
         attempts = self._attempts
         unwanted = NOTHING if attempts is None else attempts.without
         if context.unwanted:
@@ -227,9 +244,12 @@ class Relay:
             raw,
             self,
             first_byte_seconds=first_byte_seconds,
-            idle_seconds=timeouts.idle or limits.idle_seconds,
+            idle_seconds=idle_seconds,
             total_seconds=call.started + limits.total_seconds - now,
         )
+
+    def _idle_seconds(self, candidate: Candidate) -> float:
+        return candidate.timeouts.idle or self.call.context.limits.idle_seconds
 
     def attempted(self, reason: str) -> float:
         """The try in hand has ended, now; reason "" = well. Of one try, the first time counts."""
@@ -303,10 +323,11 @@ class Relay:
         attempts.bad_answers &= bad_answer
         attempts.failed(candidate, verdict)
         context = call.context
-        if attempts.may_go_on(verdict, context.retries, context.counters.in_flight):
+        now, in_flight = context.time(), context.counters.in_flight
+        if attempts.may_go_on(candidate, verdict, now, context.retries, in_flight):
             self._try_another()
         else:
-            call.refuse(attempts.give_up(context.time()))
+            call.refuse(attempts.give_up(now))
 
     def _attempts_after(self, candidate: Candidate) -> Attempts:
         """The tries, of which this is one: nearly every call needs no other."""
@@ -388,6 +409,10 @@ class Relay:
 
     def committed(self) -> None:
         """No other key from here on: what a further try would have needed may go."""
+        candidate = self.candidate
+        assert candidate is not None
+        if self._request is not None:
+            self._request.wait_between_bytes(self._idle_seconds(candidate))
         self.call.committed()
         if self.call.body is not None:
             self._body = self.call.body
@@ -471,12 +496,14 @@ class Relay:
             unix_now=self.call.context.unix_now(),
         )
 
-    def read_event(self, data: bytes) -> Verdict:
-        """What an error in the middle of a stream means."""
-        candidate = self.candidate
+    def read_event(self, data: bytes, *, is_error: bool) -> Verdict | None:
+        """What an event of a stream means that is an error, or looks like one; None = nothing."""
+        candidate, unix_now = self.candidate, self.call.context.unix_now()
         assert candidate is not None
         key = candidate.key
-        return classify_event(key.traits, data, key.keywords, unix_now=self.call.context.unix_now())
+        if is_error:
+            return classify_event(key.traits, data, key.keywords, unix_now=unix_now)
+        return classify(key.traits, 200, {}, data, key.keywords, unix_now=unix_now)
 
     def failed(self, failure: Failure) -> None:
         """The other end of an answer."""
@@ -505,6 +532,12 @@ class Relay:
         """Read no further than money is held for."""
         self._money_waits = waits
         self._flow()
+
+    def take_turns(self) -> None:
+        """Much has come at once: everybody else first, before more of it is read."""
+        if self._request is not None:
+            self._request.pause()
+            self.call.context.loop.call_soon(self._flow)
 
     def _flow(self) -> None:
         request = self._request

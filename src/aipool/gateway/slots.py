@@ -123,11 +123,15 @@ class Slots:
 
     def take(self, cap_name: str, limit: int) -> bool:
         """A slot, now; False = `wait` for it. Waiting calls go first."""
-        cap = self._cap(cap_name, limit)
-        if cap.waiters or cap.unused < 1:
+        if not self.has_room(cap_name, limit):
             return False
-        cap.use()
+        self._caps[cap_name].use()
         return True
+
+    def has_room(self, cap_name: str, limit: int) -> bool:
+        """May the next call take a slot at once?"""
+        cap = self._cap(cap_name, limit)
+        return not cap.waiters and cap.unused >= 1
 
     def wait(self, caps: Caps, then: Callable[[bool], None]) -> Callable[[], None]:
         """Have a slot under each of these caps (name, limit): then(True); or then(False). Not

@@ -25,10 +25,13 @@ from aipool.gateway.errors import Refusal
 from aipool.gateway.extending import RollingHold
 from aipool.gateway.metering import StreamMeter
 from aipool.vendors.types import Action, Verdict
-from aipool.wire.sse import EventSplitter, EventTooLarge, data_of
+from aipool.wire.sse import EventSplitter, EventTooLarge, data_of, together
 
 if TYPE_CHECKING:
     from aipool.gateway.relay import Relay
+
+#: More events than this in one piece, and others have their turn before the next piece is read.
+CROWD = 512
 
 #: Held back at the most before the first meaningful event; then the stream is committed.
 HELD_BYTES_MAX = 64 * 1024
@@ -49,7 +52,6 @@ class Stream:
     __slots__ = (
         "_call",
         "_ending",
-        "_fails_beside",
         "_finished",
         "_hold",
         "_held",
@@ -80,7 +82,6 @@ class Stream:
         self._splitter = EventSplitter(call.context.limits.event_bytes)
         candidate = relay.candidate
         assert candidate is not None
-        self._fails_beside = candidate.fails_beside
         self._meter = StreamMeter(relay.input_tokens, self._time(), candidate.new_counter())
         self._hold = RollingHold(call)
         # While it waits for money: the event that would be too much, what follows it, the tokens
@@ -118,6 +119,9 @@ class Stream:
         except EventTooLarge:
             self._fail(Verdict(Action.NEXT, "event_too_large"))
             return
+        if len(events) > CROWD:
+            events = together(events)
+            self._relay.take_turns()
         if self._waits:
             self._kept += events
         else:
@@ -164,9 +168,9 @@ class Stream:
         if chunk is None:
             self._out.append(event)
             return True
-        if chunk.error or (self._fails_beside and not self.committed and _BESIDE in data):
-            verdict = self._relay.read_event(data)
-            if chunk.error or verdict.action is not Action.NEXT:
+        if chunk.error or (not chunk.choices and (b'"message"' in data or _BESIDE in data)):
+            verdict = self._relay.read_event(data, is_error=bool(chunk.error))
+            if verdict is not None:
                 self._fail(verdict, data)
                 return False
         meter = self._meter

@@ -188,8 +188,8 @@ def said(target: Target, answer: Answer) -> str:
     if answer.failure:
         return scrubbed(answer.failure, target)
     if _redirects(answer):
-        to = answer.headers.get(b"location", b"").decode("latin-1")
-        leads = f" to {urlsplit(to)._replace(query='', fragment='').geturl()}" if to else ""
+        to = _place(answer.headers.get(b"location", b"").decode("latin-1"))
+        leads = f" to {to}" if to else ""
         words = f"The address redirects{leads}. Redirects are not followed; set it as base_url."
         return scrubbed(words, target)
     if answer.status == 200:
@@ -209,6 +209,14 @@ def json_of(body: bytes) -> Any:
 
 def _redirects(answer: Answer) -> bool:
     return 300 <= answer.status < 400
+
+
+def _place(location: str) -> str:
+    """Where a redirect leads, without what may be secret in it; "" for what is no address."""
+    try:
+        return urlsplit(location)._replace(query="", fragment="").geturl()
+    except ValueError:
+        return ""
 
 
 def _is_completion(body: bytes) -> bool:

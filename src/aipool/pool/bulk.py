@@ -105,7 +105,7 @@ class _Paste:
                 number,
                 LineState.REFUSED,
                 code="line_malformed",
-                message="a line is an API key, or a name and an API key",
+                message="a line is an API key, or a name and an API key, without quotes",
             )
         name, secret = read
         if secret in self._by_secret:

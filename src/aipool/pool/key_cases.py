@@ -135,7 +135,7 @@ def put_key(
         return create_key(tx, act, keyring, vet, vendor, terms), None
     rules.check_secret(vendor.type, terms.secret)
     settings = rules.checked_settings(vendor.type, terms.settings, vet)
-    same_secret = not before.secret_missing and terms.secret == _open(
+    same_secret = not before.secret_missing and terms.secret == secret_of(
         tx.connection, keyring, before
     )
     if same_secret and (before.settings, before.expires_at) == (settings, terms.expires_at):
@@ -230,7 +230,7 @@ def set_default_key(tx: Transaction, act: Act, key: UpstreamKey) -> bool:
     if wanted.default:
         return False
     if wanted.expires_at:
-        raise default_expires("the default key")
+        raise default_expires(f"{wanted.name} expires (set it to never first); the default key")
     keys = store.list_keys(tx.connection, wanted.vendor_id)
     store.update_default(tx.connection, wanted.vendor_id, wanted.id)
     before = [one.name for one in keys if one.default]
@@ -277,16 +277,27 @@ def secrets_of(connection: Connection, keyring: Keyring, vendor: Vendor) -> dict
     return _opened(keyring, store.sealed_secrets(connection, vendor_id=vendor.id))
 
 
+def secret_of(connection: Connection, keyring: Keyring, key: UpstreamKey) -> str:
+    """The plain secret of one key, which has one."""
+    sealed = store.sealed_secret_of(connection, key.id)
+    return keyring.open(sealed, _record(key.id), SEALED_FIELD)
+
+
 def to_change(tx: Transaction, act: Act, key: UpstreamKey) -> UpstreamKey:
     """The key as it is now. Raises Conflict for one that can only be deleted any more."""
     now = get_key(tx.connection, key.id)
-    if rules.is_expired(now.expires_at, act.at_ms):
+    refuse_expired(now, act.at_ms)
+    return now
+
+
+def refuse_expired(key: UpstreamKey, at_ms: int) -> None:
+    """Raises Conflict for a key that can only be deleted any more: nobody is asked with it."""
+    if rules.is_expired(key.expires_at, at_ms):
         raise Conflict(
             "key_expired",
-            f"{now.name} expired at {iso(now.expires_at)}: it can only be deleted",
+            f"{key.name} expired at {iso(key.expires_at)}: it can only be deleted",
             field="expires_at",
         )
-    return now
 
 
 def name_taken(vendor: Vendor, name: str) -> Conflict:
@@ -344,13 +355,15 @@ def _differences(before: UpstreamKey, after: UpstreamKey) -> list[str]:
 
 
 def _moves(vendor: Vendor, before: KeySettings, after: KeySettings) -> bool:
-    """Does a key go to another host by another configuration?"""
-    old = rules.address_of(vendor.base_url, before)
-    return rules.moves_host(old, rules.address_of(vendor.base_url, after))
+    """Does a key go to another host by another configuration? Over plain http a proxy is one
+    that reads it."""
+    old, new = (rules.address_of(vendor.base_url, settings) for settings in (before, after))
+    read_by_another = after.proxy not in ("", before.proxy) and new.startswith("http://")
+    return read_by_another or rules.moves_host(old, new)
 
 
 def _has_secret(tx: Transaction, keyring: Keyring, key: UpstreamKey) -> bool:
-    return not key.secret_missing and _open(tx.connection, keyring, key) != ""
+    return not key.secret_missing and secret_of(tx.connection, keyring, key) != ""
 
 
 def _unwell(connection: Connection, key: UpstreamKey) -> dict[str, object]:
@@ -367,11 +380,6 @@ def _seal(tx: Transaction, keyring: Keyring, key: UpstreamKey, secret: str) -> U
     sealed = keyring.seal(secret, _record(key.id), SEALED_FIELD)
     store.update_secret(tx.connection, key.id, sealed_secret=sealed, last4=last4(secret))
     return replace(key, last4=last4(secret), secret_missing=False)
-
-
-def _open(connection: Connection, keyring: Keyring, key: UpstreamKey) -> str:
-    sealed = store.sealed_secret_of(connection, key.id)
-    return keyring.open(sealed, _record(key.id), SEALED_FIELD)
 
 
 def _opened(keyring: Keyring, sealed: list[tuple[int, str]]) -> dict[int, str]:

@@ -261,9 +261,12 @@ def url_shown(vendor: Vendor, key: UpstreamKey | None) -> str:
 
 def _settings(vendor: Vendor, key: UpstreamKey, given: Mapping[str, Any]) -> KeySettings:
     """A key's configuration with what is given in place of what was there; None = its default."""
+    unset = {
+        name for name in KeySettings.__struct_fields__ if name in given and given[name] is None
+    }
     merged = {**shown(key.settings), **given}
     return rules.settings_from(
-        vendor.type, {name: value for name, value in merged.items() if value is not None}
+        vendor.type, {name: value for name, value in merged.items() if name not in unset}
     )
 
 

@@ -5,22 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
 from aipool.kit.errors import Invalid
+from aipool.kit.names import NAME_CHARACTERS_MAX
 from aipool.kit.outbound import BadUrl, Vet, parse_base_url
 from aipool.vendors import VENDORS_BY_TYPE
 from aipool.vendors.base import auth_headers, chat_path
-from aipool.vendors.settings import BadSettings, parse_settings
+from aipool.vendors.settings import BadSettings, carries_key, parse_settings
 from aipool.vendors.types import Action, KeySettings, Keyword, Ordering
 
-_KEY_NUMBER = re.compile(r"key(\d{1,9})", re.ASCII)
+_KEY_NUMBER = re.compile(r"key(\d{1,90})", re.ASCII)
 _SECRET_CHARACTERS_MAX = 8192
-#: One line of many that are pasted: `secret`, `name secret` or `name,secret`. Only before a comma
-#: may a name have blanks: a sentence in the middle of a paste is no key.
-_LINE = re.compile(r"(?:(?P<name>[^,]*?)\s*[,\t]\s*|(?P<word>[^\s,]+)\s+)?(?P<secret>[^\s,]+)")
+#: Where a name should stand: another secret, which would then be shown as one. Parts of words are
+#: shorter, or do not mix letters and digits; some vendors' keys are UUIDs.
+_SECRET_AS_NAME = re.compile(
+    r"\b(?:sk|pk|ak|rk)[-_]\S{8}"
+    r"|(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{16}"
+    r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    re.ASCII | re.IGNORECASE,
+)
+#: Of a file that was pasted as it is: a comment, quotes, `OPENAI_API_KEY=…`.
+_OF_A_FILE = re.compile(r"^#|[\"'`;]|^[A-Za-z_][A-Za-z0-9_]*=[^=]", re.ASCII)
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?", re.ASCII)
 
 #: More calls at once than any installation has: a typing mistake.
@@ -61,12 +69,17 @@ def base_url_for(vendor_type: str, given: str, vet: Vet) -> str:
             "base_url_missing", f"a vendor of type {vendor_type} needs a base_url", field="base_url"
         )
     try:
-        return parse_base_url(wanted, vet).text
+        address = parse_base_url(wanted, vet).text
     except BadUrl as problem:
         # A password or a key that was put into it is not repeated.
         shown = "this address" if "@" in wanted else wanted.partition("?")[0]
         said = str(problem).replace(wanted, shown)
         raise Invalid("base_url_not_allowed", f"{shown}: {said}", field="base_url") from None
+    if any(carries_key(name) for name, _ in parse_qsl(urlsplit(address).query)):
+        raise Invalid(
+            "base_url_not_allowed", "leave the key out; it goes into api_key", field="base_url"
+        )
+    return address
 
 
 def moves_host(old_url: str, new_url: str) -> bool:
@@ -197,6 +210,19 @@ def check_amount(text: str) -> None:
         )
 
 
+def check_low_balance(vendor_type: str, text: str) -> None:
+    """Raises Invalid for what is no amount, and for any where nobody would ever be told:
+    most vendors do not say what is left. "" = none."""
+    check_amount(text)
+    if text and VENDORS_BY_TYPE[vendor_type].balance is None:
+        known = ", ".join(name for name, vendor in VENDORS_BY_TYPE.items() if vendor.balance)
+        raise Invalid(
+            "balance_not_told",
+            f"a vendor of type {vendor_type} tells no balance; {known} do",
+            field="low_balance",
+        )
+
+
 def ordering(text: str) -> Ordering:
     """In which order keys are tried, as a person writes it; raises Invalid."""
     try:
@@ -246,11 +272,23 @@ def _actions(text: str) -> str:
 
 
 def name_and_secret(line: str) -> tuple[str, str] | None:
-    """What stands in one line of many keys; name "" = none. None = it has another form."""
-    found = _LINE.fullmatch(line.strip())
-    if found is None:
+    """What stands in one line of many keys, which is `secret`, `name secret` or `name,secret`;
+    name "" = none. Only before a comma or a tab may a name have blanks: a sentence in the middle
+    of a paste is no key.
+
+    None = it has another form, or what would be the name looks like another secret.
+    """
+    text = line.strip()
+    mark = "," if "," in text else "\t" if "\t" in text else None
+    name, _, secret = text.rpartition(mark) if mark else ("", "", text)
+    if mark is None and len(words := text.split(maxsplit=2)) == 2:
+        name, secret = words
+    name, secret = name.strip(), secret.strip()
+    if secret.split() != [secret] or "," in name or _OF_A_FILE.search(text):
         return None
-    return (found["name"] or found["word"] or "").strip(), found["secret"]
+    # A longer name is refused as such.
+    looked_at = name[: NAME_CHARACTERS_MAX + 1]
+    return None if _SECRET_AS_NAME.search(looked_at) else (name, secret)
 
 
 def next_key_name(names: Iterable[str]) -> str:

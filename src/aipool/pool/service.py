@@ -14,7 +14,7 @@ Refusals (kit.errors):
     vendor_type_unknown, base_url_missing, base_url_not_allowed           422
     api_key_missing, api_key_malformed, config_malformed, invalid_name    422
     expiry_in_the_past, invalid_ordering, invalid_concurrency             422
-    invalid_amount, order_incomplete, too_many_lines                      422
+    invalid_amount, balance_not_told, order_incomplete, too_many_lines    422
     invalid_phrase, invalid_action                                        422
     vendor_unknown, key_unknown, keyword_unknown                          404
     vendor_exists, key_exists, keyword_exists, too_many_keywords          409
@@ -44,6 +44,7 @@ from aipool.pool.key_cases import (
     list_keys,
     open_secrets,
     put_key,
+    refuse_expired,
     set_default_key,
 )
 from aipool.pool.keyword_cases import add_keyword, delete_keyword, list_keywords, put_keyword
@@ -93,6 +94,7 @@ __all__ = [
     "put_key",
     "put_keyword",
     "put_vendor",
+    "refuse_expired",
     "resolved_url",
     "search_keys",
     "set_default_key",

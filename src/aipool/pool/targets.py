@@ -8,7 +8,7 @@ from aipool.kit.errors import Conflict
 from aipool.kit.sealing import Keyring
 from aipool.pool import rules
 from aipool.pool.asking import Target
-from aipool.pool.key_cases import secrets_of
+from aipool.pool.key_cases import secret_of
 from aipool.pool.types import UpstreamKey, Vendor
 from aipool.vendors import VENDORS_BY_TYPE
 
@@ -24,6 +24,6 @@ def target_of(connection: Connection, keyring: Keyring, vendor: Vendor, key: Ups
             f"the secret of {key.name} was dropped when its address changed: give it again",
             field="api_key",
         )
-    secrets = secrets_of(connection, keyring, vendor)
+    secret = secret_of(connection, keyring, key)
     address = rules.address_of(vendor.base_url, key.settings)
-    return Target(VENDORS_BY_TYPE[vendor.type], address, key.settings, secrets.get(key.id, ""))
+    return Target(VENDORS_BY_TYPE[vendor.type], address, key.settings, secret)

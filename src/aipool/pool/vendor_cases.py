@@ -1,8 +1,8 @@
 """Vendors are made, changed and deleted.
 
 A secret is given to one host. When the vendor moves to another one, the keys that go there with
-it lose theirs, and the headers that may hold another: whoever may change an address could
-otherwise have every key sent to himself.
+it lose theirs, and the headers and parameters that may hold another: whoever may change an address
+could otherwise have every key sent to himself.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def create_vendor(
     _refuse_taken(tx.connection, name)
     rules.check_type(vendor_type)
     rules.check_concurrency(concurrency)
-    rules.check_amount(low_balance)
+    rules.check_low_balance(vendor_type, low_balance)
     vendor = store.insert_vendor(
         tx.connection,
         name=name,
@@ -90,7 +90,7 @@ def change_vendor(
     if concurrency is not None:
         rules.check_concurrency(concurrency)
     if low_balance is not None:
-        rules.check_amount(low_balance)
+        rules.check_low_balance(before.type, low_balance)
     address = before.base_url
     if base_url is not None:
         address = rules.base_url_for(before.type, base_url, vet)
@@ -150,7 +150,7 @@ def put_vendor(
             field="type",
         )
     rules.check_concurrency(concurrency)
-    rules.check_amount(low_balance)
+    rules.check_low_balance(vendor_type, low_balance)
     after = replace(
         before,
         base_url=rules.base_url_for(vendor_type, base_url, vet),
@@ -238,14 +238,14 @@ def _take_along(tx: Transaction, act: Act, before: Vendor, after: Vendor) -> tup
     dropped = []
     for key in keys:
         has_secret = key.id in sealed and not is_empty(sealed[key.id])
-        settings = msgspec.structs.replace(key.settings, headers={})
+        settings = msgspec.structs.replace(key.settings, headers={}, query={})
         store.update_key(
             tx.connection, replace(key, settings=settings, generation=key.generation + 1)
         )
         if has_secret:
             store.update_secret(tx.connection, key.id, sealed_secret="", last4="")
             dropped.append(key.name)
-        if has_secret or key.settings.headers:
+        if has_secret or settings != key.settings:
             why = {"why": "the vendor moved to another host", "base_url": after.base_url}
             record(tx, act, "key.drop_secret", key_target(key.id), after=why)
     return tuple(dropped)

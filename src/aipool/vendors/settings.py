@@ -67,6 +67,11 @@ _REFUSED_HEADERS = frozenset(
     }
 )
 
+# Parameters by which a key is presented: an address is shown, and written into logs.
+_REFUSED_PARAMETERS = frozenset(
+    {"access_token", "api-key", "api_key", "apikey", "key", "token", "x-api-key"}
+)
+
 # A request line and its headers are 32 KiB at most with most servers; these leave room.
 _PAIRS_MAX = 32
 _PAIRS_BYTES_MAX = 8 * 1024
@@ -198,6 +203,11 @@ def is_proxy(text: str) -> bool:
     return bool(whole and bare and plain)
 
 
+def carries_key(parameter: str) -> bool:
+    """Is a credential what stands in a parameter of this name?"""
+    return parameter.lower() in _REFUSED_PARAMETERS
+
+
 # --- the form of the values -----------------------------------------------------------------------
 
 
@@ -313,6 +323,8 @@ def _check_query(query: Mapping[str, str]) -> None:
     for name, value in query.items():
         if not (name and name.isprintable() and value.isprintable()):
             raise _bad(f"query.{name}", "a parameter has a name, and no control characters")
+        if carries_key(name):
+            raise _bad(f"query.{name}", "a credential does not belong in an address")
 
 
 def _check_size(field: str, pairs: Mapping[str, str]) -> None:

@@ -150,6 +150,9 @@ class HttpClient:
         except OSError as error:
             self._unconnected(request, FailureKind.CONNECT, str(error))
         else:
+            if connection.closed:  # before anybody could be told that it was open
+                self._unconnected(request, FailureKind.CONNECT, "closed as soon as it was open")
+                return
             request.connecting = None
             connection.send(request, self._time())
 

@@ -169,6 +169,12 @@ class Request:
         self.body = b""
         return listener
 
+    def wait_between_bytes(self, seconds: float) -> None:
+        """Another limit between two reads of the body, from now on."""
+        self.idle_seconds = seconds
+        if self.connection is not None:
+            self.connection.postpone(self)
+
     def pause(self) -> None:
         """Stops reading the answer; the limit between bytes rests meanwhile."""
         if not self.paused:

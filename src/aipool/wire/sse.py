@@ -79,6 +79,24 @@ class EventSplitter:
             raise EventTooLarge
 
 
+def together(events: list[bytes]) -> list[bytes]:
+    """The same events, those without data in a row as one: blank lines and comments mean nothing,
+    and a stream may consist of a hundred thousand of them."""
+    joined: list[bytes] = []
+    silent: list[bytes] = []
+    for event in events:
+        if b"data" not in event:
+            silent.append(event)
+            continue
+        if silent:
+            joined.append(b"".join(silent))
+            silent.clear()
+        joined.append(event)
+    if silent:
+        joined.append(b"".join(silent))
+    return joined
+
+
 def data_of(event: bytes) -> bytes | None:
     """The event's data: its `data` lines joined by LF; None when it has none."""
     if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
