@@ -327,3 +327,29 @@ def test_a_call_does_not_wait_for_room_at_one_busy_key_after_the_other() -> None
         assert asked <= 15, "a fifth of a second, and each takes a fiftieth"
 
     play(scene)
+
+
+def test_a_request_that_vendors_stumble_over_does_not_take_every_key_from_everybody() -> None:
+    async def scene(it: Rig) -> None:
+        it.vendor.script.function = lambda _key, _number, body: (
+            {"status": 500} if body.get("user") == "poison" else {}
+        )
+        for _ in range(5):
+            assert (await it.ask(ask_for("poison"))).status == 503
+        good = await it.ask(ask_for("good"))
+        assert good.status == 200, "the second key was not to blame"
+
+    play(scene, AIPOOL_KEY_FAILURES="5")
+
+
+def test_a_firewall_that_dislikes_one_tenants_words_does_not_rest_the_keys() -> None:
+    async def scene(it: Rig) -> None:
+        it.vendor.script.function = lambda _key, _number, body: (
+            {"status": 403, "body": "<html>blocked</html>"} if body.get("user") == "poison" else {}
+        )
+        assert (await it.ask(ask_for("poison"))).status == 503
+        good = await it.ask(ask_for("good"))
+        assert good.status == 200
+        assert good.headers["x-aipool-attempts"] == "1"
+
+    play(scene)

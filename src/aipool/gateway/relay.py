@@ -373,6 +373,11 @@ class Relay:
             ours = verdict.why == FailureKind.TIMEOUT_TOTAL.value
             self._show_probes(Signal.UNTRIED if ours else Signal.SERVED)
             return
+        if shown[0] is Signal.FAILED and self._status and len(self.attempts) > 1:
+            # It was answered badly elsewhere, too: perhaps it is the request, and one client with
+            # a request that vendors stumble over must not take every key from everybody.
+            self._show_probes(Signal.UNTRIED)
+            return
         of_model = is_of_model(verdict)
         lane = candidate.upstream_model if of_model else ""
         self._mark = mark.ended()

@@ -32,7 +32,7 @@ _MODEL_NOT_FOUND = Rule(Action.DROP_MODEL, "model_not_found")
 _CONTENT_REFUSED = Rule(Action.PASS, "content_refused")
 _REQUEST_REFUSED = Rule(Action.PASS, "request_refused")
 _REGION_REFUSED = Rule(Action.COOL, "region_refused")
-_ACCESS_REFUSED = Rule(Action.COOL, "access_refused")
+_ACCESS_REFUSED = Rule(Action.NEXT, "access_refused")
 _TOO_LARGE_FOR_KEY = Rule(Action.NEXT, "request_refused")
 _NOT_FOUND = Rule(Action.NEXT, "not_found")
 _BUSY = Rule(Action.NEXT, "busy")
@@ -253,8 +253,9 @@ def _any(phrases: Sequence[str], words: str) -> bool:
 
 # --- by status ------------------------------------------------------------------------------------
 
-#: 403 without a word is often a firewall before the vendor or a region: the key rests. 405 and
-#: 407 are of the way there, a wrong address or a proxy.
+#: 403 without a word is often a firewall before the vendor, which may dislike what one tenant wrote:
+#: the next key, and only several of them convict this one. 405 and 407 are of the way there, a wrong
+#: address or a proxy.
 _STATUSES: Final = {
     200: _SERVER_ERROR,  # an error without a name inside what looked like success
     401: _CREDENTIAL_REFUSED,
