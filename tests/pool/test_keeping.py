@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -214,15 +214,25 @@ def test_people_are_told_when_a_whole_key_is_used_up_or_refused(
     assert notice.fields["why"] == "rate_limited"
 
 
+def look(world: World, known: Collection[int] = (), at_ms: int = NOW) -> set[int]:
+    with world.database.write() as tx:
+        return keeping.tell_models(tx, known, at_ms)
+
+
 def test_people_are_told_when_no_key_is_left_for_a_model(anywhere: World) -> None:
     keep(anywhere, row(MAIN))
+    assert look(anywhere) == set()
     assert told(anywhere) == []
 
     keep(anywhere, row(SPARE, model="m2"))
+    assert look(anywhere) == {2}
     assert told(anywhere) == [("model_without_key", "model:2")]
 
     keep(anywhere, row(SPARE))
+    assert look(anywhere, {2}) == {1, 2}
     assert told(anywhere)[1:] == [("model_without_key", "model:1")]
+    assert look(anywhere, {1, 2}, at_ms=NOW + 3_600_000) == {1, 2}
+    assert len(told(anywhere)) == 2, "each is told of once"
 
 
 @pytest.mark.parametrize(
@@ -238,6 +248,7 @@ def test_people_are_told_when_no_key_is_left_for_a_model(anywhere: World) -> Non
 def test_a_key_that_may_not_be_called_serves_no_model(world: World, off: dict[str, Any]) -> None:
     change(world, **off)
     keep(world, row(SPARE, model="m1"))
+    look(world)
 
     assert told(world) == [("model_without_key", "model:1")]
 
@@ -249,5 +260,6 @@ def test_models_that_are_not_on_sale_or_have_another_vendor_are_not_told_of(worl
         tx.connection.execute(sa.update(models).where(models.c.name == "m1").values(enabled=False))
 
     keep(world, row(MAIN), row(SPARE))
+    look(world)
 
     assert told(world) == [("model_without_key", "model:2")]

@@ -336,6 +336,21 @@ def test_s1_12_a_key_that_goes_to_another_host_loses_its_secret(world: World) ->
     assert called(world) == ["spare"]
 
 
+def test_s1_12_headers_stay_behind_when_a_key_goes_to_another_host(world: World) -> None:
+    team = {"X-Team": "canary"}
+    here = KeySettings(base_url="https://one.example/v1", headers=team, query={"tenant": "7"})
+    there = msgspec.structs.replace(here, base_url="https://two.example/v1")
+    with world.database.write() as tx:
+        vendor = world.vendor(tx, keys=("main",))
+        key = add(world, tx, vendor, name="headed", settings=here)
+
+        moved = change(world, tx, key, settings=there)
+        assert (moved.settings.headers, moved.settings.query) == ({}, {})
+        again = msgspec.structs.replace(here, headers={"X-Team": "blue"})
+        back = change(world, tx, moved, settings=again, secret="given-again-0123456789")
+        assert back.settings == again
+
+
 def test_s1_12_a_vendor_that_moves_takes_no_secret_and_no_header_along(world: World) -> None:
     own = KeySettings(base_url="https://mirror.example/v1", headers={"X-Own": "1"})
     with world.database.write() as tx:

@@ -119,6 +119,8 @@ class KeyKeeper:
         self._backlog = Backlog()
         self._count = KEEP_MAX
         self._work = asyncio.Event()
+        # The models that people know nobody can serve, by id.
+        self._without_key: set[int] = set()
         #: Transitions so far, by (health, why).
         self.transitions: Counter[tuple[str, str]] = Counter()
         for row in known:
@@ -189,6 +191,18 @@ class KeyKeeper:
                 self._backlog.put_back(portion)
         self._count = KEEP_MAX
         return MORE_SECONDS if self._backlog else KEEP_SECONDS
+
+    async def look_at_models(self) -> None:
+        """Tells people of models that nobody can serve any more, of each once until it can be
+        served again."""
+        at_ms = self._unix_ms()
+        found = await self._access.get(lambda each: keeping.models_without_key(each, at_ms))
+        self._without_key &= {model_id for model_id, _ in found}
+        if len(self._without_key) < len(found):
+            known = self._without_key
+            self._without_key = await self._access.write(
+                lambda tx: keeping.tell_models(tx, known, at_ms)
+            )
 
     async def close(self) -> None:
         """Writes what is left, if the database lets it."""

@@ -64,6 +64,8 @@ LOG_SECONDS = 0.5
 ROOM_SECONDS = 2.0
 TIDY_SECONDS = 60.0
 BALANCE_SECONDS = 60.0
+#: How often models are looked for that nobody can serve.
+MODELS_SECONDS = 15.0
 #: A connection that ended is often a process about to end: look again a moment later.
 LOST_SECONDS = 0.01
 STOP_SECONDS = 5.0
@@ -203,6 +205,7 @@ class LedgerProcess:
             asyncio.create_task(_every(ROOM_SECONDS, self._keep_room)),
             asyncio.create_task(_every(TIDY_SECONDS, self._tidy)),
             asyncio.create_task(_every(BALANCE_SECONDS, self._balance)),
+            asyncio.create_task(_every(MODELS_SECONDS, self._keys.look_at_models)),
             asyncio.create_task(_every(TIDY_SECONDS, self._rates.sweep)),
         ]
         self._child.ready()

@@ -46,6 +46,7 @@ RETRIES_LEAST = 10
 _TIMEOUTS = frozenset({FailureKind.TIMEOUT_FIRST_BYTE, FailureKind.TIMEOUT_IDLE})
 #: Why a key was passed by that another call would not have met: the request asked too much of it.
 _OF_REQUEST = frozenset({"request_refused", "event_too_large", FailureKind.TOO_LARGE.value})
+_OF_THE_WAY = frozenset(kind.value for kind in FailureKind) | {"timeout_first_event"}
 _CONVICTING = frozenset({Action.COOL, Action.EXCEEDED, Action.INVALID, Action.DROP_MODEL})
 
 
@@ -65,6 +66,11 @@ def convicts(verdict: Verdict) -> bool:
 def is_of_model(verdict: Verdict) -> bool:
     """Is the failure that of the key with this model only?"""
     return verdict.action is Action.DROP_MODEL or verdict.scope is Scope.MODEL
+
+
+def may_be_the_requests(verdict: Verdict) -> bool:
+    """May the request itself be to blame, since the vendor gave an answer, if a bad one?"""
+    return verdict.action is Action.NEXT and verdict.why not in _OF_THE_WAY
 
 
 def signal_of(verdict: Verdict) -> tuple[Signal, float | None] | None:

@@ -26,6 +26,7 @@ from aipool.gateway.attempts import (
     Attempts,
     is_of_model,
     judge_failure,
+    may_be_the_requests,
     signal_of,
 )
 from aipool.gateway.board import FRESH, Mark, Standing
@@ -373,7 +374,7 @@ class Relay:
             ours = verdict.why == FailureKind.TIMEOUT_TOTAL.value
             self._show_probes(Signal.UNTRIED if ours else Signal.SERVED)
             return
-        if shown[0] is Signal.FAILED and self._status and len(self.attempts) > 1:
+        if len(self.attempts) > 1 and may_be_the_requests(verdict):
             # It was answered badly elsewhere, too: perhaps it is the request, and one client with
             # a request that vendors stumble over must not take every key from everybody.
             self._show_probes(Signal.UNTRIED)

@@ -1,10 +1,10 @@
 """How upstream keys fare, on disk: what the ledger process keeps of what it has learned.
 
 A transition is a row of `key_health`, a line of the trail and perhaps a notice, all in one
-transaction. People write `upstream_keys` and nobody but the ledger process writes here; so what a
-person did in between is seen by its generation: what belongs to an older one is dropped, with its
-line and its notice. Nothing here counts the catalogue's revision up: the workers have heard of it
-long before.
+transaction. Models without a key are looked for apart, now and then: keys expire and are disabled,
+too. People write `upstream_keys` and nobody but the ledger process writes here; so what a person
+did in between is seen by its generation: what belongs to an older one is dropped, with its line and
+its notice. Nothing here counts the catalogue's revision up: the workers have heard of it long before.
 
     key_exceeded, key_invalid   a whole key has no quota left, or is not accepted any more
     model_without_key           no key that could serve a model on sale is well
@@ -88,7 +88,6 @@ def keep(
     for row in rows:
         tx.connection.execute(_PUT, _values(row))
     named = _named(tx.connection, {change.row.key_id for change in changes})
-    worse: set[int] = set()
     for change in changes:
         row, key = change.row, named.get(change.row.key_id)
         if key is None or row.generation < key.generation:
@@ -96,14 +95,10 @@ def keep(
         if (change.was, change.was_why) == (row.health, row.why):
             continue
         _note(tx, change)
-        if row.health is not Health.NORMAL:
-            worse.add(key.vendor_id)
         if not row.model and row.health in _EVENTS and change.was is not row.health:
             _tell_key(tx, key, row, at_ms)
     if lost:
         record(tx, Act(ACTOR, at_ms), "key.trail_cut", "keys", after={"transitions": lost})
-    if worse:
-        _tell_models(tx, worse, at_ms)
 
 
 # --- rows -----------------------------------------------------------------------------------
@@ -195,9 +190,14 @@ def _returns(row: HealthRow) -> str:
     return f"It is tried again at {moment:%Y-%m-%d %H:%M} UTC."
 
 
-def _tell_models(tx: Transaction, vendor_ids: Collection[int], at_ms: int) -> None:
-    for model_id, name in _models_without_key(tx.connection, vendor_ids, at_ms):
-        notices.raise_alert(
+def tell_models(tx: Transaction, known: Collection[int], at_ms: int) -> set[int]:
+    """Tells people of each model on sale that nobody can serve now. known: the ids of those that
+    they know of already. Gives the ids of those that they know of now."""
+    return {
+        model_id
+        for model_id, name in models_without_key(tx.connection, at_ms)
+        if model_id in known
+        or notices.raise_alert(
             tx,
             event="model_without_key",
             target=f"model:{model_id}",
@@ -206,6 +206,7 @@ def _tell_models(tx: Transaction, vendor_ids: Collection[int], at_ms: int) -> No
             fields={"model": name},
             at_ms=at_ms,
         )
+    }
 
 
 # --- models without a key -------------------------------------------------------------------
@@ -222,15 +223,12 @@ class _Well(NamedTuple):
         return model not in self.not_well and (self.models is None or model in self.models)
 
 
-def _models_without_key(
-    connection: Connection, vendor_ids: Collection[int], at_ms: int
-) -> list[tuple[int, str]]:
-    """(id, name) of the models on sale that one of these vendors serves, and nobody can now."""
-    touched = sa.select(routes.c.model_id).where(routes.c.vendor_id.in_(sorted(vendor_ids)))
+def models_without_key(connection: Connection, at_ms: int) -> list[tuple[int, str]]:
+    """(id, name) of the models on sale that no key could serve now."""
     query = (
         sa.select(models.c.id, models.c.name, routes.c.vendor_id, routes.c.upstream_model)
         .join(routes, routes.c.model_id == models.c.id)
-        .where(models.c.enabled, models.c.id.in_(touched))
+        .where(models.c.enabled)
         .order_by(models.c.id)
     )
     ways = connection.execute(query).all()

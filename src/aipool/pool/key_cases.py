@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 from sqlalchemy.engine import Connection
 
 from aipool.audit.service import record
@@ -99,7 +100,8 @@ def change_key(
     """Changes what is given (not None) of a key. settings: whole.
 
     Gives the key as it is now, and what changed in words. A key that goes to another host
-    loses its secret, unless one is given with it (`secret_missing`).
+    loses its secret, unless one is given with it (`secret_missing`), and with it the headers
+    and the query that it had there.
     """
     before = to_change(tx, act, key)
     vendor = vendor_by_id(tx.connection, before.vendor_id)
@@ -112,7 +114,10 @@ def change_key(
     if secret is not None:
         rules.check_secret(vendor.type, secret)
     if settings is not None and settings != before.settings:
-        after = replace(after, settings=rules.checked_settings(vendor.type, settings, vet))
+        wanted = rules.checked_settings(vendor.type, settings, vet)
+        if secret is None and _moves(vendor, before.settings, wanted):
+            wanted = _left_behind(before.settings, wanted)
+        after = replace(after, settings=wanted)
     if expires_at is not None and expires_at != before.expires_at:
         rules.check_expiry(expires_at, act.at_ms)
         if before.default and expires_at:
@@ -308,6 +313,15 @@ def name_taken(vendor: Vendor, name: str) -> Conflict:
 def default_expires(subject: str) -> Conflict:
     """The refusal of an expiry of the default key."""
     return Conflict("default_key_expires", f"{subject} does not expire", field="expires_at")
+
+
+def _left_behind(before: KeySettings, wanted: KeySettings) -> KeySettings:
+    """Without what would go along to another host and may be a credential, too."""
+    return msgspec.structs.replace(
+        wanted,
+        headers={} if wanted.headers == before.headers else wanted.headers,
+        query={} if wanted.query == before.query else wanted.query,
+    )
 
 
 def _store_change(

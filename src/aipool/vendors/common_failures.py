@@ -253,9 +253,9 @@ def _any(phrases: Sequence[str], words: str) -> bool:
 
 # --- by status ------------------------------------------------------------------------------------
 
-#: 403 without a word is often a firewall before the vendor, which may dislike what one tenant wrote:
-#: the next key, and only several of them convict this one. 405 and 407 are of the way there, a wrong
-#: address or a proxy.
+#: 403 without a word is often a firewall before the vendor, which may dislike what one tenant
+#: wrote: the next key, and only several of them convict this one. 405 and 407 are of the way
+#: there, a wrong address or a proxy.
 _STATUSES: Final = {
     200: _SERVER_ERROR,  # an error without a name inside what looked like success
     401: _CREDENTIAL_REFUSED,
