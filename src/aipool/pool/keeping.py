@@ -4,7 +4,8 @@ A transition is a row of `key_health`, a line of the trail and perhaps a notice,
 transaction. Models without a key are looked for apart, now and then: keys expire and are disabled,
 too. People write `upstream_keys` and nobody but the ledger process writes here; so what a person
 did in between is seen by its generation: what belongs to an older one is dropped, with its line and
-its notice. Nothing here counts the catalogue's revision up: the workers have heard of it long before.
+its notice. Nothing here counts the catalogue's revision up: the workers have heard of it long
+before.
 
     key_exceeded, key_invalid   a whole key has no quota left, or is not accepted any more
     model_without_key           no key that could serve a model on sale is well
