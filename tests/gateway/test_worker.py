@@ -22,6 +22,7 @@ from aipool.doors.frames import Acquire, Applied, FetchToken, Hello, Publish, Sh
 from aipool.gateway import disk, funds, journal, tokens
 from aipool.gateway import relay as relay_module
 from aipool.gateway import stream as stream_module
+from aipool.gateway import trying as trying_module
 from aipool.gateway import worker as worker_module
 from aipool.rating.types import TokenPrice
 from tests.gateway.rig import TOKEN, UNKNOWN, Rig, rig
@@ -241,7 +242,7 @@ def test_a_mistake_before_the_vendor_was_called_leaves_no_hold(
     async def scene(it: Rig) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         with monkeypatch.context() as broken:
-            broken.setattr(relay_module, "forwarded", breaks)
+            broken.setattr(trying_module, "forwarded", breaks)
             reply = await it.ask(wish("unsent", {}))
         assert reply.status == 500
         await it.until(lambda: it.ledger.outcomes)
