@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from aipool.audit.service import record
+from aipool.kit.db import PASSING_ERRORS
 from tests.platform import (
     ROOT,
     Customer,
@@ -146,6 +148,7 @@ def test_a_full_disk_stops_new_calls_lets_old_ones_end_and_is_gone_past(small_di
 
         # Filled again, the ballast too: now nothing at all can be written.
         filler.fill()
+        use_up_the_log(running)
         said = running.cli("user", "adjust", customer.phone, "1", "--reason", "x", status=1)
         assert said.startswith("aipool: the database cannot be used just now"), said
         assert said.endswith("full): try again\n"), said
@@ -157,6 +160,16 @@ def test_a_full_disk_stops_new_calls_lets_old_ones_end_and_is_gone_past(small_di
         running.cli("user", "adjust", customer.phone, "1", "--reason", "x")
         all_recorded(running, customer, answered)
         assert "starting it again" not in running.log
+
+
+def use_up_the_log(running: Platform) -> None:
+    """Writes into the room that the database's log has already taken, until there is none."""
+    session = running.session()
+    for size in (30_000, 100):
+        with pytest.raises(PASSING_ERRORS):
+            for _ in range(1_000):
+                with session.database.write() as tx:
+                    record(tx, session.act, "test.fill", "test", after={"filler": "x" * size})
 
 
 def test_where_files_may_not_grow_nothing_is_lost_and_it_goes_on_when_they_may() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from aipool.calls.types import CallRow
+from aipool.calls.types import CallRow, KeyHour
 from aipool.kit.db import DatabaseBusy
 from aipool.ledger.store import BooksBroken
 from aipool.ledger.types import (
@@ -243,7 +243,9 @@ class CallLog:
     """calls.service, as far as the books use it."""
 
     @staticmethod
-    def record(tx: MemoryTransaction, rows: Iterable[CallRow]) -> None:
+    def record(
+        tx: MemoryTransaction, rows: Iterable[CallRow], _key_hours: Sequence[KeyHour] = ()
+    ) -> None:
         for row in rows:
             if row.rid in tx.connection.calls:
                 raise refused(f"{row.rid} twice")
