@@ -288,3 +288,15 @@ def test_input_is_estimated_from_the_request_and_never_above_its_bound() -> None
     assert estimate_input(b" " * LARGE_BYTES + raw, 4_000) == 1_000
     assert estimate_input(b'{"x":"\\ud800","messages":[]}', 1_000) <= 1_000
     assert estimate_input(b"[" * 100_000, 100) <= 100
+
+
+def test_a_report_in_an_event_whose_choices_cannot_be_read_is_no_end() -> None:
+    for text, ends in (
+        (b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}', True),
+        (b'{"choicec":[{"delta":{}}],"usage":{"prompt_tokens":1,"completion_tokens":1}}', False),
+    ):
+        stream, chunk = StreamMeter(lambda: 0, 0.0, TokenCounter()), decode_chunk(text)
+        assert chunk is not None
+        stream.read(chunk, chunk_usage(chunk))
+        assert stream.finish_seen is ends
+        assert stream.reported is not None

@@ -81,11 +81,12 @@ class StreamMeter:
     def read(self, chunk: ChatChunk, usage: Usage | None) -> None:
         """One more event, and the usage it reported: of several reports the last counts.
 
-        A report beside choices says nothing about the end: some vendors report all along.
+        A report beside choices says nothing about the end: some vendors report all along. Nor does
+        one in an event whose choices cannot be read: it may be the middle of a garbled stream.
         """
         if usage is not None:
             self.reported = usage
-            self.finish_seen |= not chunk.choices
+            self.finish_seen |= chunk.choices == []
         chunk_text_count(chunk, self.counter)
         for choice in chunk.choices or ():
             if choice.finish_reason:
