@@ -27,6 +27,8 @@ from tests.platform import (
     wish,
 )
 
+pytestmark = pytest.mark.slow
+
 TINY = {"usage": {"prompt_tokens": 10, "completion_tokens": 10}}
 
 
@@ -260,7 +262,6 @@ def test_without_control_calls_go_on_and_people_get_a_page(town: Platform) -> No
         eventually(lambda: town.ask("GET", "/").status == 200, "control is back")
 
 
-@pytest.mark.slow
 def test_workers_that_are_killed_are_replaced_and_their_calls_recovered(town: Platform) -> None:
     customer = town.customer()
     wishes = {"events": 4_000, "interval": 0.001, "word": " word" * 5}
@@ -307,7 +308,6 @@ def _serves(running: Platform, customer: Customer) -> bool:
         return False
 
 
-@pytest.mark.slow
 def test_a_server_that_is_told_to_end_finishes_what_it_has_begun() -> None:
     with platform(catalogue=simple_catalogue, workers=2) as running:
         customer, books = running.customer(), running.vendors[0].books

@@ -23,6 +23,8 @@ from tests.platform import (
     wish,
 )
 
+pytestmark = pytest.mark.slow
+
 KEYS = ("a", "b", "c")
 B = "sk-canary-b-0123456789abcdef"
 SECRETS = {f"sk-canary-{name}-0123456789abcdef": name for name in KEYS}
@@ -130,7 +132,6 @@ def _listed(pool: Platform, name: str, status: str) -> dict[str, Any] | None:
     return row if row["status"] == status else None
 
 
-@pytest.mark.slow
 def test_s1_07_calls_are_reallocated_from_one_vendor_to_another(
     pool: Platform, customer: Customer
 ) -> None:
@@ -141,7 +142,6 @@ def test_s1_07_calls_are_reallocated_from_one_vendor_to_another(
     assert answered_by(pool, ask(pool, customer, {})) == "a"
 
 
-@pytest.mark.slow
 def test_s1_13_after_its_expiry_a_key_is_not_called(pool: Platform, customer: Customer) -> None:
     pool.cli("key", "order", "first", "b", "a", "c")
     moment = datetime.now(UTC) + timedelta(seconds=3)
@@ -157,7 +157,6 @@ def test_s1_13_after_its_expiry_a_key_is_not_called(pool: Platform, customer: Cu
     pool.cli("key", "create", "first", "--name", "b", "--api-key-stdin", stdin=f"{B}\n")
 
 
-@pytest.mark.slow
 def test_s1_16_a_disabled_key_is_never_called_and_the_next_one_is(
     pool: Platform, customer: Customer
 ) -> None:
@@ -183,7 +182,6 @@ def test_s1_17_a_key_that_is_enabled_again_is_used_from_the_very_next_call(
         assert answered_by(pool, ask(pool, customer, {})) == "a"
 
 
-@pytest.mark.slow
 def test_a_key_that_cools_comes_back_in_its_place_by_itself(
     pool: Platform, customer: Customer
 ) -> None:
@@ -234,7 +232,6 @@ def test_the_trail_of_tries_is_the_operators_and_the_client_gets_the_count(
     assert shown.count("credential_refused") == 2
 
 
-@pytest.mark.slow
 def test_no_more_calls_are_in_flight_than_a_key_may_have(pool: Platform) -> None:
     customer = pool.customer("100")
     pool.cli("key", "set", "first", "a", "--set", "concurrency=3")

@@ -33,6 +33,8 @@ from aipool.notices.types import (
 from aipool.wire.limits import Limits
 from tests.notices.receivers import SIGNING, Reply, mailing, receiving, run
 
+pytestmark = pytest.mark.slow
+
 AT_MS = 1_700_000_000_000
 NOTICE = Notice(NoticeId(5), AT_MS, Event.KEY_INVALID, "key:7", "主题", "line\n.\n..last", {})
 HERE = Vet([ip_network("127.0.0.0/8")])
