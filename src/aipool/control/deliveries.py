@@ -90,8 +90,10 @@ class Deliveries:
                 _log.warning("notices_without_database", reason=str(error))
             except Exception as mistake:  # noqa: BLE001 - of this look; the next one comes
                 self._tell_mistake(mistake)
+            # Not wait_for: when the event comes with the cancelling, that would swallow the latter.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._told.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._told.wait()
 
     async def _look(self) -> None:
         for channel_id in await asyncio.to_thread(self._due):

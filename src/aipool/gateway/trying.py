@@ -10,6 +10,7 @@ has left.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ CLIENT_GONE = 499
 ROOM_SECONDS = 0.2
 
 
-class Trying:
+class Trying(ABC):
     """The tries of one call. Who listens to their answers is made of it (ResponseListener)."""
 
     __slots__ = (
@@ -94,21 +95,21 @@ class Trying:
 
     # --- what its answers are told to -------------------------------------------------------
 
+    @abstractmethod
     def response(self, status: int, headers: dict[bytes, bytes], /) -> bool:
         """See ResponseListener."""
-        raise NotImplementedError
 
+    @abstractmethod
     def data(self, chunk: bytes, /) -> None:
         """See ResponseListener."""
-        raise NotImplementedError
 
+    @abstractmethod
     def complete(self, body: bytes, /) -> None:
         """See ResponseListener."""
-        raise NotImplementedError
 
+    @abstractmethod
     def failed(self, failure: Failure, /) -> None:
         """See ResponseListener."""
-        raise NotImplementedError
 
     # --- tries ----------------------------------------------------------------------------
 
