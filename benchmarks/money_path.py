@@ -20,10 +20,10 @@ from aipool.doors.outcome import Attempt, Outcome, UsageSource
 from aipool.doors.records import Hold
 from aipool.gateway.funds import Chain, Funds
 from aipool.gateway.journal import Journal
-from aipool.rating.per_token import rate
-from aipool.rating.types import TokenPrice, Usage
+from aipool.rating.rate import rate
+from aipool.rating.types import Price, Usage
 
-PRICE: Final = TokenPrice(1, 2_100_000_000, 210_000_000, 8_400_000_000)
+PRICE: Final = Price(1, 2_100_000_000, 210_000_000, 8_400_000_000)
 USAGE: Final = Usage(29, 0, 37, 0)
 BUDGETS: Final = (("wallet:1", 0), ("token:1", 0))
 HOLD_NANO: Final = 1_260_000
@@ -96,7 +96,7 @@ class MoneyPath:
             False,
             200,
             "",
-            *USAGE,
+            *USAGE[:4],
             UsageSource.VENDOR,
             1,
             1_000_000,

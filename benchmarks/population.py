@@ -25,10 +25,10 @@ from aipool.kit.db import SqliteDatabase, Transaction
 from aipool.kit.money import NANO_PER_CNY
 from aipool.pool import service as pool
 from aipool.pool.types import KeyTerms
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 
 CREDIT_NANO: Final = 100 * NANO_PER_CNY
-PRICE: Final = TokenPrice(0, 2_100_000_000, 210_000_000, 8_400_000_000)
+PRICE: Final = Price(0, 2_100_000_000, 210_000_000, 8_400_000_000)
 
 #: Rows in one transaction: a log of moderate size.
 _ROWS: Final = 10_000
@@ -55,9 +55,9 @@ def model_of(number: int) -> str:
     return f"model-{number:04}"
 
 
-def terms_of(number: int, vendor_id: int, price: TokenPrice = PRICE) -> ModelTerms:
+def terms_of(number: int, vendor_id: int, price: Price = PRICE) -> ModelTerms:
     """A model as an operator describes it, on one vendor."""
-    route = Route(vendor_id, model_of(number), TokenPrice(0, 0, 0, 0))
+    route = Route(vendor_id, model_of(number), Price(0, 0, 0, 0))
     return ModelTerms(model_of(number), Kind.CHAT, 128_000, 4_096, price, (route,))
 
 

@@ -30,7 +30,7 @@ from aipool.doors.frames import Changed
 from aipool.kit import digests
 from aipool.kit.db import Transaction
 from aipool.kit.money import format_cny, parse_cny
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from benchmarks import load
 from benchmarks.bars import Bars
 from benchmarks.caller import Answer, Line
@@ -48,7 +48,7 @@ START_SECONDS_MAX: Final = 3.0
 #: Of these the measured changes are.
 TOKEN: Final = 7
 MODEL: Final = 7
-DEARER: Final = TokenPrice(0, 4_200_000_000, 420_000_000, 16_800_000_000)
+DEARER: Final = Price(0, 4_200_000_000, 420_000_000, 16_800_000_000)
 #: A change that has not come by then is none.
 PATIENCE_SECONDS: Final = 5.0
 
@@ -86,7 +86,7 @@ class Changes:
         status = 200 if enabled else 401
         return await self._made(change, lambda answer: answer.status == status)
 
-    async def price(self, price: TokenPrice, charge: str) -> float:
+    async def price(self, price: Price, charge: str) -> float:
         """Seconds until every worker charges by this price."""
 
         def change(tx: Transaction) -> None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from aipool.kit.money import format_cny
-from aipool.rating.per_token import rate
-from aipool.rating.types import TokenPrice, Usage
+from aipool.rating.rate import rate
+from aipool.rating.types import Price, Usage
 
 CHAT = "/v1/chat/completions"
 #: ¥2 a million tokens in, ¥0.5 cached, ¥8 out: 2,000, 500 and 8,000 nano a token.
-PRICE = TokenPrice(0, 2_000_000_000, 500_000_000, 8_000_000_000)
+PRICE = Price(0, 2_000_000_000, 500_000_000, 8_000_000_000)
 PRICE_YAML = "{input: 2, cached_input: 0.5, output: 8}"
 
 
@@ -90,12 +90,12 @@ def is_whole(got: bytes) -> bool:
     return bool(blank and length and len(body) >= int(length[1]))
 
 
-def charge(usage: tuple[int, ...] | None, price: TokenPrice = PRICE, ppm: int = 1_000_000) -> int:
+def charge(usage: tuple[int, ...] | None, price: Price = PRICE, ppm: int = 1_000_000) -> int:
     """What this usage costs: (input, output) or (input, cached, output)."""
     if usage is None:
         return 0
-    counts = (usage[0], 0, usage[1], 0) if len(usage) == 2 else (*usage, 0)
-    return rate(Usage(*counts), price, ppm)
+    given, cached, answered = (usage[0], 0, usage[1]) if len(usage) == 2 else usage
+    return rate(Usage(given, cached, answered, 0), price, ppm)
 
 
 def messages(text: str = "Hello!", *, marker: str = "") -> dict[str, Any]:

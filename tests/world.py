@@ -26,12 +26,12 @@ from aipool.ledger.service import open_wallet
 from aipool.migrate import migrate
 from aipool.pool import service as pool
 from aipool.pool.types import KeyTerms, Vendor
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from tests.postgres import place
 
 PHONE = "+8613800138001"
-PRICE = TokenPrice(0, 2_000_000_000, 500_000_000, 8_000_000_000)
-COST = TokenPrice(0, 1_000_000_000, 1_000_000_000, 4_000_000_000)
+PRICE = Price(0, 2_000_000_000, 500_000_000, 8_000_000_000)
+COST = Price(0, 1_000_000_000, 1_000_000_000, 4_000_000_000)
 SECRET = "upstream-secret-0123456789abcdef"
 
 

@@ -31,7 +31,7 @@ from aipool.kit.money import NANO_PER_CNY, parse_cny
 from aipool.kit.outbound import Vet
 from aipool.pool import service as pool
 from aipool.pool.types import KeyTerms, Vendor
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 
 FILE_NAME = "demo-token"
 
@@ -86,8 +86,8 @@ def _models(tx: Transaction, act: Act, vendor: Vendor) -> None:
         if name in there:
             continue
         input_nano, cached_nano, output_nano = (parse_cny(price) for price in prices)
-        price = TokenPrice(0, input_nano, cached_nano, output_nano)
-        route = Route(vendor.id, name, TokenPrice(0, 0, 0, 0))
+        price = Price(0, input_nano, cached_nano, output_nano)
+        route = Route(vendor.id, name, Price(0, 0, 0, 0))
         catalog.put_model(tx, act, ModelTerms(name, Kind.CHAT, context, output, price, (route,)))
 
 

@@ -11,7 +11,7 @@ from aipool.api_tokens.types import Reset
 from aipool.apply.document import Document, read_document
 from aipool.apply.nodes import ApplyRefused
 from aipool.groups.types import NO_CALL_LIMITS, CallLimits
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from aipool.vendors.types import Action, KeySettings, Ordering, Timeouts
 
 GOOD = """\
@@ -108,7 +108,7 @@ def test_free_is_a_price_and_a_multiplier_of_zero() -> None:
     )
 
     assert document.groups[0].multiplier_ppm == 0
-    assert document.models[0].price == TokenPrice(0, 0, 0, 0)
+    assert document.models[0].price == Price(0, 0, 0, 0)
 
 
 #: What peers stored, wrapped around or took for another number.

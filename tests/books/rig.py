@@ -56,14 +56,14 @@ from aipool.ledger import service as ledger
 from aipool.ledger.rules import day_of
 from aipool.ledger.types import EpochState, Refused, TransferKind
 from aipool.migrate import migrate
-from aipool.rating.per_token import rate
-from aipool.rating.types import TokenPrice, Usage
+from aipool.rating.rate import rate
+from aipool.rating.types import Price, Usage
 from tests.postgres import place
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 CNY = 1_000_000_000
 # 1 nano a token in, 2 nano a token out: charges are easy to read.
-PRICE = TokenPrice(1, 1_000_000, 1_000_000, 2_000_000)
+PRICE = Price(1, 1_000_000, 1_000_000, 2_000_000)
 
 _count = itertools.count()
 

@@ -14,7 +14,7 @@ from aipool.catalog import proposals
 from aipool.catalog.proposals import Listed, ListPrice, Terms, factor, propose, published
 from aipool.kit.errors import Invalid
 from aipool.kit.money import PRICE_NANO_MAX
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 
 AT = datetime(2026, 11, 22, 2, tzinfo=UTC)
 
@@ -28,7 +28,7 @@ def test_a_price_in_yuan_is_taken_as_it_is() -> None:
     made = propose(listed("2", "0.04", "8"), Terms(cny_per_usd=Decimal(9)))
 
     assert made is not None
-    assert made.cost == TokenPrice(0, 2_000_000_000, 40_000_000, 8_000_000_000)
+    assert made.cost == Price(0, 2_000_000_000, 40_000_000, 8_000_000_000)
     assert made.price == made.cost
     assert made.cny_per_usd is None
 
@@ -37,7 +37,7 @@ def test_a_price_in_dollars_becomes_yuan_and_says_at_which_rate() -> None:
     made = propose(listed("0.15", "0.075", "0.6", currency="USD"), Terms())
 
     assert made is not None
-    assert made.cost == TokenPrice(0, 1_080_000_000, 540_000_000, 4_320_000_000)
+    assert made.cost == Price(0, 1_080_000_000, 540_000_000, 4_320_000_000)
     assert made.cny_per_usd == Decimal("7.2")
 
 
@@ -46,15 +46,15 @@ def test_nothing_is_rounded_down() -> None:
     made = propose(listed("0.000000001", "0.1", "0.3333333333", currency="USD"), terms)
 
     assert made is not None
-    assert made.cost == TokenPrice(0, 8, 712_345_679, 2_374_485_597)
-    assert made.price == TokenPrice(0, 9, 712_345_680, 2_374_485_600)
+    assert made.cost == Price(0, 8, 712_345_679, 2_374_485_597)
+    assert made.price == Price(0, 9, 712_345_680, 2_374_485_600)
 
 
 def test_a_markup_is_taken_on_the_cost() -> None:
     made = propose(listed("2", "0.5", "8"), Terms(markup=Decimal("1.25")))
 
     assert made is not None
-    assert made.price == TokenPrice(0, 2_500_000_000, 625_000_000, 10_000_000_000)
+    assert made.price == Price(0, 2_500_000_000, 625_000_000, 10_000_000_000)
 
 
 def test_a_price_that_cannot_be_stored_is_no_proposal() -> None:

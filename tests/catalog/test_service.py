@@ -16,7 +16,7 @@ from aipool.catalog.types import Route
 from aipool.groups import service as groups
 from aipool.kit.errors import BusinessError, Invalid
 from aipool.kit.money import MoneyError
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from aipool.vendors.types import NO_TIMEOUTS, Timeouts
 from tests.world import COST, World, open_world
 
@@ -74,8 +74,8 @@ def test_another_price_is_a_new_version_and_the_old_one_stays(world: World) -> N
     assert stored.output_nano == old.price.output_nano
 
 
-def replace_price(price: TokenPrice, *, output_nano: int) -> TokenPrice:
-    return TokenPrice(0, price.input_nano, price.cached_input_nano, output_nano)
+def replace_price(price: Price, *, output_nano: int) -> Price:
+    return Price(0, price.input_nano, price.cached_input_nano, output_nano)
 
 
 def test_another_change_keeps_the_version_of_the_price(world: World) -> None:

@@ -26,7 +26,7 @@ from aipool.pool import service as pool
 from aipool.pool.asking import KeyTest
 from aipool.pool.tables import key_health
 from aipool.pool.types import KeyTerms
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from aipool.vendors.types import Action, KeySettings
 from tests.control.asked import (
     LOOPBACK,
@@ -398,8 +398,8 @@ def test_what_a_vendor_offers_is_listed_with_what_is_known_of_it(
     assert vendor.books[0].headers["authorization"] == f"Bearer {SECRET}"
     assert (talker.context_tokens, talker.taken_as) == (128000, ())
     assert talker.proposal is not None
-    assert talker.proposal.cost == TokenPrice(0, 18_000_000_000, 9_000_000_000, 72_000_000_000)
-    assert talker.proposal.price == TokenPrice(0, 27_000_000_000, 13_500_000_000, 108_000_000_000)
+    assert talker.proposal.cost == Price(0, 18_000_000_000, 9_000_000_000, 72_000_000_000)
+    assert talker.proposal.price == Price(0, 27_000_000_000, 13_500_000_000, 108_000_000_000)
     assert (unknown.proposal, unknown.taken_as) == (None, ("unknown",))
     assert (painter.offered.kind, painter.proposal) == ("image", None)
 

@@ -12,7 +12,7 @@ from aipool.control.taking import Choice, Outcome, Result, take_over
 from aipool.groups import service as groups
 from aipool.kit.errors import Invalid
 from aipool.pool import service as pool
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from tests.world import PRICE, World, open_world
 
 
@@ -32,7 +32,7 @@ def made(world: World) -> None:
         world.vendor(tx)
 
 
-COST = TokenPrice(0, 1, 1, 2)
+COST = Price(0, 1, 1, 2)
 
 
 def test_a_choice_makes_a_model_and_again_nothing(shop: World) -> None:
@@ -53,7 +53,7 @@ def test_a_model_that_is_there_gets_a_route_and_keeps_its_price(shop: World) -> 
     made(shop)
     taken(shop, Choice("one", "m", "chat", PRICE, COST, 4096, 100))
 
-    (result,) = taken(shop, Choice("two", "m", "chat", TokenPrice(0, 9, 9, 9), COST, 7, 7))
+    (result,) = taken(shop, Choice("two", "m", "chat", Price(0, 9, 9, 9), COST, 7, 7))
 
     with shop.database.read() as connection:
         model = catalog.get_model(connection, "m")
@@ -102,13 +102,13 @@ def test_a_model_that_is_there_needs_no_price_to_get_a_route(shop: World) -> Non
 
 def test_a_choice_that_cannot_be_is_refused_and_the_others_are_carried_out(shop: World) -> None:
     made(shop)
-    dear = TokenPrice(0, 0, 0, 10**18)
+    dear = Price(0, 0, 0, 10**18)
     wrong = [
         (Choice("m", "m", "embedding", PRICE), "invalid_kind", "kind"),
         (Choice("m", "no blanks", "chat", PRICE), "invalid_name", "name"),
         (Choice("", "m", "chat", PRICE), "invalid_name", "name"),
         (Choice("m", "m", "chat", None), "price_missing", "price"),
-        (Choice("m", "m", "chat", TokenPrice(0, -1, 0, 0)), "price_out_of_range", "price"),
+        (Choice("m", "m", "chat", Price(0, -1, 0, 0)), "price_out_of_range", "price"),
         (Choice("m", "m", "chat", PRICE, dear), "price_out_of_range", "cost"),
         (Choice("m", "m", "chat", PRICE, None, 0), "invalid_tokens", "context_tokens"),
         (Choice("m", "m", "chat", PRICE, None, 1, 2), "max_output_too_large", "max_output_tokens"),

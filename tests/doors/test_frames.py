@@ -51,9 +51,9 @@ from aipool.doors.snapshot import (
     token_budget,
     wallet_budget,
 )
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 
-PRICE = TokenPrice(1, 2, 3, 4)
+PRICE = Price(1, 2, 3, 4)
 SNAPSHOT = Snapshot(
     7,
     (GroupView(1, "default", 1_000_000, None), GroupView(2, "vip", 800_000, ("m",))),

@@ -22,11 +22,11 @@ from aipool.doors.records import (
     Returned,
     Synced,
 )
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 
 HOLD = Hold(
     "req_1", 1, 2, 3, 4, "m", "chat.completions", True, 5, (("wallet:2", 0),),
-    TokenPrice(1, 2, 3, 4), 1_000_000, "10.0.0.1",
+    Price(1, 2, 3, 4), 1_000_000, "10.0.0.1",
 )  # fmt: skip
 OUTCOME = Outcome(
     "req_1", 1, 20, -1, 2, 3, 4, "m", "chat.completions", True, 200, "", 10, 5, 7, 0, 1, 1,

@@ -17,15 +17,15 @@ from aipool.gateway.board import Board
 from aipool.gateway.catalogue import Catalogue
 from aipool.gateway.tokens import Token
 from aipool.pool.health import HealthRules, Report
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from aipool.vendors.types import KeySettings
 
-PRICE = TokenPrice(1, 2_000_000_000, 500_000_000, 8_000_000_000)
-COST = TokenPrice(2, 1, 1, 1)
+PRICE = Price(1, 2_000_000_000, 500_000_000, 8_000_000_000)
+COST = Price(2, 1, 1, 1)
 DEFAULT, VIP = 1, 2
 
 
-def model(name: str, *routes: RouteView, price: TokenPrice = PRICE, **other: Any) -> ModelView:
+def model(name: str, *routes: RouteView, price: Price = PRICE, **other: Any) -> ModelView:
     shape = {"context_tokens": 100_000, "max_output_tokens": 1_000, **other}
     return ModelView(1, name, "chat", 5, price=price, routes=routes, **shape)
 

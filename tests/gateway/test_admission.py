@@ -20,8 +20,8 @@ from aipool.gateway.admission import (
 from aipool.gateway.body import CHOICES_MAX, ChatBody, parse
 from aipool.gateway.errors import Refusal
 from aipool.kit.money import MULTIPLIER_PPM_MAX, PRICE_NANO_MAX
-from aipool.rating.per_token import rate
-from aipool.rating.types import TOKENS_MAX, TokenPrice, Usage
+from aipool.rating.rate import rate
+from aipool.rating.types import TOKENS_MAX, Price, Usage
 from tests.gateway.offers import DEFAULT, VIP, catalogue, model, route, token
 
 NOW = 1_000.0
@@ -121,10 +121,10 @@ def test_no_input_is_larger_than_the_context() -> None:
 
 
 @st.composite
-def _calls(draw: st.DrawFn) -> tuple[TokenPrice, int, int, int | None, int]:
+def _calls(draw: st.DrawFn) -> tuple[Price, int, int, int | None, int]:
     amounts = st.integers(0, PRICE_NANO_MAX) | st.integers(0, 5) | st.integers(0, 10**11)
     return (
-        TokenPrice(1, draw(amounts), draw(amounts), draw(amounts)),
+        Price(1, draw(amounts), draw(amounts), draw(amounts)),
         draw(st.integers(0, MULTIPLIER_PPM_MAX)),
         draw(st.integers(0, 2_000)),
         draw(st.none() | st.integers(1, 10**6)),
@@ -132,7 +132,7 @@ def _calls(draw: st.DrawFn) -> tuple[TokenPrice, int, int, int | None, int]:
     )
 
 
-def _priced(call: tuple[TokenPrice, int, int, int | None, int]) -> tuple[ChatBody, Admitted]:
+def _priced(call: tuple[Price, int, int, int | None, int]) -> tuple[ChatBody, Admitted]:
     price, multiplier_ppm, letters, cap, choices = call
     catalog = catalogue(model("m", route(1), price=price, context_tokens=1_500))
     group = catalog.groups[DEFAULT]
@@ -147,7 +147,7 @@ def _priced(call: tuple[TokenPrice, int, int, int | None, int]) -> tuple[ChatBod
 @settings(deadline=None)
 @given(_calls(), st.data())
 def test_no_usage_within_a_hold_costs_more_than_it(
-    call: tuple[TokenPrice, int, int, int | None, int], data: st.DataObject
+    call: tuple[Price, int, int, int | None, int], data: st.DataObject
 ) -> None:
     parsed, found = _priced(call)
     cap = parsed.output_cap or found.offer.max_output_tokens
@@ -172,7 +172,7 @@ def test_a_reduced_cap_is_shared_by_all_choices() -> None:
 @settings(deadline=None)
 @given(_calls(), st.integers(0, 10**14), st.integers(0, 2_000))
 def test_a_reduced_cap_is_the_largest_that_the_money_covers(
-    call: tuple[TokenPrice, int, int, int | None, int], available_nano: int, input_estimate: int
+    call: tuple[Price, int, int, int | None, int], available_nano: int, input_estimate: int
 ) -> None:
     parsed, found = _priced(call)
 

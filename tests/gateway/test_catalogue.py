@@ -6,7 +6,7 @@ import pytest
 
 from aipool.doors.snapshot import GroupView, KeyView, Snapshot, VendorView
 from aipool.gateway.catalogue import Catalogue, Offer
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from aipool.vendors import VENDORS_BY_TYPE
 from tests.gateway.offers import DEFAULT, PRICE, VIP, Boards, catalogue, model, route
 
@@ -27,9 +27,10 @@ def test_an_offer_is_the_model_at_the_price_of_the_group() -> None:
 
 @pytest.mark.parametrize(("plain", "cached"), [(5, 3), (3, 5)])
 def test_input_is_held_for_at_the_dearer_of_its_prices(plain: int, cached: int) -> None:
-    price = TokenPrice(1, plain, cached, 1)
+    price = Price(1, plain, cached, 1)
 
-    assert offered(catalogue(model("m", route(1), price=price))).input_nano == 5
+    (most,) = offered(catalogue(model("m", route(1), price=price))).dearest
+    assert most.input_nano == 5
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_an_absurd_report_never_costs_less_than_nothing(absurd: Any) -> None:
 
     usage, _ = metered.usage()
 
-    assert all(0 <= count <= TOKENS_MAX for count in usage)
+    assert all(0 <= count <= TOKENS_MAX for count in usage[:4])
     assert usage.cached_tokens <= usage.input_tokens
 
 

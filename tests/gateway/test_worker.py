@@ -24,7 +24,7 @@ from aipool.gateway import relay as relay_module
 from aipool.gateway import stream as stream_module
 from aipool.gateway import trying as trying_module
 from aipool.gateway import worker as worker_module
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from tests.gateway.rig import TOKEN, UNKNOWN, Rig, rig
 from tests.platform import PRICE, charge, head, wish
 
@@ -272,7 +272,7 @@ def test_a_call_keeps_the_price_it_was_admitted_at() -> None:
     async def scene(it: Rig) -> None:
         call = asyncio.get_running_loop().create_task(it.ask(wish("old", {"delay": 0.2})))
         await it.until(lambda: it.vendor.books.marked("old"))
-        dear = TokenPrice(7, 9 * PRICE.input_nano, 9 * PRICE.input_nano, 9 * PRICE.output_nano)
+        dear = Price(7, 9 * PRICE.input_nano, 9 * PRICE.input_nano, 9 * PRICE.output_nano)
         model = msgspec.structs.replace(it.ledger.snapshot.models[0], price=dear)
         changed = msgspec.structs.replace(it.ledger.snapshot, revision=2, models=(model,))
         it.ledger.say(Publish(2, changed, (), everything=False))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from aipool.catalog.service import prices_by_id
 from tests.platform import Platform, charge, cny, eventually, platform
 
 TOKEN = re.compile(r"sk-[A-Za-z0-9_-]+")
@@ -88,9 +89,7 @@ def test_each_model_of_the_demo_is_charged_at_its_own_price(town: Platform) -> N
             usage["completion_tokens"],
         )
         with town.database.read() as connection:
-            from aipool.calls import store
-
-            price = store.prices_by_id(connection)[row.price_id]
+            price = prices_by_id(connection)[row.price_id]
         charges[model] = charge((row.input_tokens, row.output_tokens), price)
         assert reply.headers["x-aipool-charge"] == cny(charges[model])
     assert len(set(charges.values())) == 3

@@ -20,7 +20,7 @@ from typing import Any
 import openai
 import pytest
 
-from aipool.rating.per_token import rate
+from aipool.rating.rate import rate
 from aipool.rating.types import Usage
 from tests.platform import PRICE, PRICE_YAML, Platform, eventually, messages, platform, wish
 

@@ -78,7 +78,7 @@ def test_the_largest_amount_is_far_from_the_end_of_its_column() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["kit/money.py", "rating/per_token.py", "rating/types.py", "ledger/core.py"]
+    "path", ["kit/money.py", "rating/rate.py", "rating/types.py", "ledger/core.py"]
 )
 def test_no_float_reaches_money(path: str) -> None:
     source = Path(aipool.__file__).parent / path

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 from aipool.api_tokens.types import ApiToken, Reset, TokenId
 from aipool.groups.types import CallLimits
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from tests.simulation.witness import Tariff
 
 PRICES = (
-    TokenPrice(1, 1_000_000, 1_000_000, 2_000_000),
-    TokenPrice(2, 1_234_567, 345_678, 7_654_321),
-    TokenPrice(3, 0, 0, 0),
+    Price(1, 1_000_000, 1_000_000, 2_000_000),
+    Price(2, 1_234_567, 345_678, 7_654_321),
+    Price(3, 0, 0, 0),
 )
 MULTIPLIERS_PPM = (1_000_000, 1_000_000, 333_333)
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from aipool.rating.per_token import rate
-from aipool.rating.types import TokenPrice, Usage
+from aipool.rating.rate import rate
+from aipool.rating.types import Price, Usage
 
 
 class Tariff(NamedTuple):
     """What a call is sold at. As gateway.catalogue.Offer, as far as settling looks at it."""
 
-    price: TokenPrice
+    price: Price
     multiplier_ppm: int
     model: str = "toy"
 

@@ -13,7 +13,7 @@ from typing import Any, TextIO, TypeVar
 from aipool.doors.snapshot import TokenView
 from aipool.gateway.funds import Denied, Shortage
 from aipool.ledger.rules import DAY_SECONDS
-from aipool.rating.per_token import rate
+from aipool.rating.rate import rate
 from aipool.rating.types import NO_USAGE, Usage
 from tests.simulation import profile as making
 from tests.simulation.authority import Authority, Killed

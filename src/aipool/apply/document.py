@@ -76,7 +76,7 @@ from aipool.kit.money import PPM, parse_multiplier
 from aipool.kit.names import checked_name
 from aipool.pool import rules as pool_rules
 from aipool.pool.types import KeyTerms
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from aipool.vendors.types import (
     NO_SETTINGS,
     NO_TIMEOUTS,
@@ -121,7 +121,7 @@ class RouteEntry:
     path: str
     vendor: str
     upstream_model: str
-    cost: TokenPrice
+    cost: Price
     groups: tuple[str, ...] = ()
 
 
@@ -135,7 +135,7 @@ class ModelEntry:
     kind: Kind
     context_tokens: int
     max_output_tokens: int
-    price: TokenPrice
+    price: Price
     routes: tuple[RouteEntry, ...]
     hidden_reasoning: bool = False
     timeouts: Timeouts = NO_TIMEOUTS
@@ -359,17 +359,17 @@ def _route(entry: Reader, model: str) -> RouteEntry:
     return RouteEntry(entry.line, entry.path, vendor, upstream_model, cost, groups)
 
 
-def _price(parent: Reader, name: str, *, required: bool) -> TokenPrice:
+def _price(parent: Reader, name: str, *, required: bool) -> Price:
     entry = parent.nested(name)
     if entry is None:
         if required:
             parent.refuse(name, "is missing: write {input: …, output: …} in CNY per 1M tokens")
-        return TokenPrice(0, 0, 0, 0)
+        return Price(0, 0, 0, 0)
     input_nano = entry.parsed("input", catalog_rules.price_nano, 0, required=True)
     output_nano = entry.parsed("output", catalog_rules.price_nano, 0, required=True)
     cached_input_nano = entry.parsed("cached_input", catalog_rules.price_nano, input_nano)
     entry.finish()
-    return TokenPrice(0, input_nano, cached_input_nano, output_nano)
+    return Price(0, input_nano, cached_input_nano, output_nano)
 
 
 def _group(entry: Reader) -> GroupEntry:

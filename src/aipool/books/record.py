@@ -305,4 +305,9 @@ def _call_row(call: Outcome, settled: Settled) -> CallRow:
         call.ip,
         call.user_agent,
         call.recovered,
+        "" if call.units is None else _encode_json(call.units).decode(),
+        call.cost_price_id,
+        call.cost_ppm,
+        call.origin,
+        call.calls,
     )

@@ -41,7 +41,7 @@ from aipool.kit.clock import now_ms, now_seconds
 from aipool.kit.db import PASSING_ERRORS, Database, DatabaseBusy
 from aipool.ledger import service as ledger
 from aipool.ledger.types import EpochState, StreamRow
-from aipool.rating.per_token import rate
+from aipool.rating.rate import rate
 from aipool.rating.types import NO_USAGE, Usage
 
 log = structlog.get_logger()

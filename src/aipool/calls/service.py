@@ -32,9 +32,9 @@ def record(tx: Transaction, rows: Iterable[CallRow], key_hours: Sequence[KeyHour
         total = sums.get(key)
         if total is None:
             total = sums[key] = [0] * 8
-        total[0] += 1
+        total[0] += row.calls
         if row.status >= 400 or row.error:
-            total[1] += 1
+            total[1] += row.calls
         total[2] += row.input_tokens
         total[3] += row.cached_tokens
         total[4] += row.output_tokens

@@ -10,10 +10,8 @@ from sqlalchemy.engine import Connection
 
 from aipool.calls.tables import call_months, calls_table, key_hours, usage_hours
 from aipool.calls.types import HOUR_MS, CallRow, CheckedCall, KeyHour, KeyStats, UsageHour
-from aipool.catalog.tables import prices
 from aipool.kit.bulk import BulkStatement, NamedRows
 from aipool.kit.db import Int64, Text, whole_sum
-from aipool.rating.types import TokenPrice
 
 
 def months(connection: Connection) -> list[str]:
@@ -211,7 +209,7 @@ def stream_usage_of_calls(connection: Connection) -> Iterator[UsageHour]:
         call = table.c
         # A whole number of hours: both databases divide integers downwards here.
         hour = sa.cast(call.at_ms, Int64).op("/")(sa.literal_column(str(HOUR_MS)))
-        failed = sa.case((sa.or_(call.status >= 400, call.error != ""), 1), else_=0)
+        failed = sa.case((sa.or_(call.status >= 400, call.error != ""), call["calls"]), else_=0)
         parts.append(
             sa.select(
                 hour.label("hour"),
@@ -219,7 +217,7 @@ def stream_usage_of_calls(connection: Connection) -> Iterator[UsageHour]:
                 call.token_id,
                 call.group_id,
                 call.model,
-                sa.literal(1).label("calls"),
+                call["calls"].label("calls"),
                 failed.label("errors"),
                 *(call[name] for name in UsageHour._fields[7:]),
             )
@@ -245,15 +243,6 @@ def used_by_tokens(connection: Connection) -> Iterator[tuple[str, int]]:
     )
     for row in connection.execute(statement, execution_options=_STREAMED):
         yield row[0], row[1]
-
-
-def prices_by_id(connection: Connection) -> dict[int, TokenPrice]:
-    """Every version of every price there ever was."""
-    table = prices
-    rows = connection.execute(
-        sa.select(table.c.id, table.c.input_nano, table.c.cached_input_nano, table.c.output_nano)
-    )
-    return {row[0]: TokenPrice(*row) for row in rows}
 
 
 def _select(table: sa.Table) -> sa.Select[tuple[object, ...]]:

@@ -78,6 +78,11 @@ def calls_table(month: str) -> sa.Table:
         sa.Column("ip", Text, nullable=False),
         sa.Column("user_agent", Text, nullable=False),
         sa.Column("recovered", sa.Boolean, nullable=False),
+        sa.Column("units", Text, nullable=False, server_default=""),
+        sa.Column("cost_price_id", Int64, nullable=False, server_default="0"),
+        sa.Column("cost_ppm", Int64, nullable=False, server_default="1000000"),
+        sa.Column("origin", Text, nullable=False, server_default=""),
+        sa.Column("calls", Int64, nullable=False, server_default="1"),
         sa.CheckConstraint("charged_nano >= 0", name="charged"),
         sa.CheckConstraint("written_off_nano >= 0", name="written_off"),
     )

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
+from aipool.rating.types import Units, Usage
+
 HOUR_MS = 3_600_000
 DAY_HOURS = 24
 #: What a try says whose client left: it is no failure of the key.
@@ -18,6 +22,7 @@ class CallRow(NamedTuple):
     charged_nano + written_off_nano: the rating of the usage at `price_id` and
     `multiplier_ppm`, of which the user paid the first part.  cost_nano: ours, at the vendor.
     attempts: JSON, one array a try.  recovered: settled from the journal of a dead worker.
+    units, cost_price_id, cost_ppm, origin, calls: see doors.outcome; units as JSON, "" = none.
     """
 
     rid: str
@@ -51,6 +56,11 @@ class CallRow(NamedTuple):
     ip: str
     user_agent: str
     recovered: bool
+    units: str
+    cost_price_id: int
+    cost_ppm: int
+    origin: str
+    calls: int
 
 
 class UsageHour(NamedTuple):
@@ -135,3 +145,20 @@ class CheckedCall(NamedTuple):
     key_id: int
     attempts: str
     recovered: bool
+    units: str
+    cost_price_id: int
+    cost_ppm: int
+
+
+_UNITS = msgspec.json.Decoder(Units)
+
+
+def used_by(call: CallRow | CheckedCall) -> Usage:
+    """What a recorded call used, to rate it again."""
+    return Usage(
+        call.input_tokens,
+        call.cached_tokens,
+        call.output_tokens,
+        call.reasoning_tokens,
+        _UNITS.decode(call.units) if call.units else None,
+    )

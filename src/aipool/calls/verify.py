@@ -8,6 +8,7 @@ R-01  the hourly sums are the sums of the calls
 R-02  a token's counted use is what its calls cost
 R-03  the hourly sums of upstream keys are those of the calls' tries, from the second hour on in
       which there are any: an older program kept none
+R-04  what a call cost us is the rating of its usage at the route's cost, where that is named
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import msgspec
 from sqlalchemy.engine import Connection
 
 from aipool.calls import store
-from aipool.calls.types import CLIENT_GONE, HOUR_MS, CheckedCall, KeyHour, UsageHour
+from aipool.calls.types import CLIENT_GONE, HOUR_MS, CheckedCall, KeyHour, UsageHour, used_by
+from aipool.catalog.service import prices_by_id
 from aipool.kit.money import AMOUNT_NANO_MAX
 from aipool.ledger import service as ledger
 from aipool.ledger.types import WRITEOFF, TransferKind, wallet_account
 from aipool.ledger.verify import Difference
-from aipool.rating.per_token import rate
-from aipool.rating.types import TokenPrice, Usage
+from aipool.rating.rate import rate
+from aipool.rating.types import Price
 
 Charge = tuple[str, str, int, int]
 T = TypeVar("T")
@@ -81,7 +83,7 @@ _attempts_of = msgspec.json.Decoder(list[tuple[Any, ...]]).decode
 
 
 def _calls(connection: Connection, totals: Totals, tries: _Tries) -> Iterator[Difference]:
-    prices = store.prices_by_id(connection)
+    prices = prices_by_id(connection)
     usage = _Following(ledger.charges_by_call(connection, TransferKind.USAGE))
     writeoffs = _Following(ledger.charges_by_call(connection, TransferKind.WRITEOFF))
     for call in store.stream_calls(connection):
@@ -105,8 +107,8 @@ def _calls(connection: Connection, totals: Totals, tries: _Tries) -> Iterator[Di
     yield from _without_call(writeoffs.rest())
 
 
-def _rating(call: CheckedCall, prices: dict[int, TokenPrice]) -> Iterator[Difference]:
-    used = Usage(call.input_tokens, call.cached_tokens, call.output_tokens, call.reasoning_tokens)
+def _rating(call: CheckedCall, prices: dict[int, Price]) -> Iterator[Difference]:
+    used = used_by(call)
     total = call.charged_nano + call.written_off_nano
     price = prices.get(call.price_id)
     if price is None:
@@ -118,6 +120,11 @@ def _rating(call: CheckedCall, prices: dict[int, TokenPrice]) -> Iterator[Differ
         rated = min(rated, call.hold_nano)
     if rated != total:
         yield Difference("L-12", f"call {call.rid}", str(rated), str(total))
+    cost_price = prices.get(call.cost_price_id)
+    if cost_price is not None:
+        cost = rate(used, cost_price, call.cost_ppm)
+        if cost != call.cost_nano:
+            yield Difference("R-04", f"cost of call {call.rid}", str(cost), str(call.cost_nano))
 
 
 def _without_call(charges: Iterator[Charge]) -> Iterator[Difference]:

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 from aipool.kit.errors import Invalid
 from aipool.kit.money import NANO_PER_CNY, PRICE_NANO_MAX
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 
 #: About the mean of recent years; an operator who knows better says so.
 CNY_PER_USD_DEFAULT = Decimal("7.2")
@@ -74,8 +74,8 @@ class Proposal(NamedTuple):
     """cost: what the vendor takes.  price: what it might be sold for.  listed: what both are
     made from.  cny_per_usd: the rate that was used, None = none was needed."""
 
-    cost: TokenPrice
-    price: TokenPrice
+    cost: Price
+    price: Price
     listed: Listed
     cny_per_usd: Decimal | None
 
@@ -88,6 +88,11 @@ def factor(text: str) -> Decimal:
     return found
 
 
+def _price(amounts: tuple[int, ...]) -> Price:
+    input_nano, cached_input_nano, output_nano = amounts
+    return Price(0, input_nano, cached_input_nano, output_nano)
+
+
 def propose(listed: Listed, terms: Terms) -> Proposal | None:
     """What this makes in nano-yuan; None when it is dearer than can be stored."""
     rate = terms.cny_per_usd if listed.price.currency == "USD" else None
@@ -96,7 +101,7 @@ def propose(listed: Listed, terms: Terms) -> Proposal | None:
     price = tuple(_nano(Decimal(amount), terms.markup, scale=1) for amount in cost)
     if max(*cost, *price) > PRICE_NANO_MAX:
         return None
-    return Proposal(TokenPrice(0, *cost), TokenPrice(0, *price), listed, rate)
+    return Proposal(_price(cost), _price(price), listed, rate)
 
 
 def published(base_url: str, model: str, at: datetime) -> Listed | None:

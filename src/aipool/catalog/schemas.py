@@ -15,7 +15,7 @@ from aipool.catalog.types import Model
 from aipool.kit.clock import iso_ms
 from aipool.kit.errors import BusinessError, Invalid
 from aipool.kit.money import MoneyError, format_cny
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 
 #: More ways to serve one model than any operator has.
 ROUTES_MAX = 100
@@ -46,13 +46,13 @@ class RoutesSent(Sent):
     routes: list[RouteSent] = Field(max_length=ROUTES_MAX)
 
 
-def price_from(field: str, *, input: str, cached_input: str | None, output: str) -> TokenPrice:
+def price_from(field: str, *, input: str, cached_input: str | None, output: str) -> Price:
     """A price or a cost as it is stored. Raises Invalid, which names the field under `field`."""
     input_nano = _nano(f"{field}.input", input)
     cached_nano = input_nano
     if cached_input is not None:
         cached_nano = _nano(f"{field}.cached_input", cached_input)
-    return TokenPrice(0, input_nano, cached_nano, _nano(f"{field}.output", output))
+    return Price(0, input_nano, cached_nano, _nano(f"{field}.output", output))
 
 
 def _nano(field: str, text: str) -> int:
@@ -93,7 +93,7 @@ def model_shown(
     }
 
 
-def price_shown(price: TokenPrice) -> dict[str, str]:
+def price_shown(price: Price) -> dict[str, str]:
     """A price or a cost, in CNY per 1,000,000 tokens."""
     return {
         "input": format_cny(price.input_nano),

@@ -22,7 +22,7 @@ from aipool.catalog.types import Model, ModelTerms, Route, same_price
 from aipool.kit.db import Transaction
 from aipool.kit.errors import Invalid, NotFound
 from aipool.kit.money import format_cny
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from aipool.vendors.types import Timeouts
 
 #: A call tries a handful of them; more is a mistake of a program.
@@ -147,6 +147,11 @@ def list_models(connection: Connection) -> list[Model]:
     return store.list_models(connection)
 
 
+def prices_by_id(connection: Connection) -> dict[int, Price]:
+    """Every version of every price there ever was, to rate old calls again."""
+    return store.prices_by_id(connection)
+
+
 def models_routed_to(connection: Connection, vendor_id: int) -> list[str]:
     """The names of the models, enabled or not, that have a route to this vendor."""
     return store.models_routed_to(connection, vendor_id)
@@ -179,7 +184,7 @@ def _differences(before: Model, terms: ModelTerms) -> tuple[str, ...]:
     return tuple(changed)
 
 
-def describe(price: TokenPrice) -> str:
+def describe(price: Price) -> str:
     """A price in CNY per million tokens: input/cached input/output."""
     amounts = (price.input_nano, price.cached_input_nano, price.output_nano)
     return "/".join(format_cny(amount) for amount in amounts)

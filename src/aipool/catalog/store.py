@@ -12,14 +12,35 @@ from sqlalchemy.engine import Connection
 
 from aipool.catalog.tables import models, prices, routes
 from aipool.catalog.types import Kind, Model, ModelId, ModelTerms, Route
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Extras, Price
 from aipool.vendors.types import NO_TIMEOUTS, Timeouts
 
 _KINDS = {kind.value: kind for kind in Kind}
+_EXTRAS = msgspec.json.Decoder(Extras)
 _TIMEOUTS = msgspec.json.Decoder(Timeouts)
 
 
-def insert_price(connection: Connection, price: TokenPrice, *, at_ms: int) -> TokenPrice:
+PRICE_COLUMNS = (
+    prices.c.id,
+    prices.c.input_nano,
+    prices.c.cached_input_nano,
+    prices.c.output_nano,
+    prices.c.extras,
+)
+
+
+def price_of(row: Any) -> Price:
+    """A stored version, from its PRICE_COLUMNS."""
+    price_id, input_nano, cached_input_nano, output_nano, extras = row
+    found = _EXTRAS.decode(extras) if extras else None
+    return Price(price_id, input_nano, cached_input_nano, output_nano, found)
+
+
+def _extras_text(extras: Extras | None) -> str:
+    return "" if extras is None else msgspec.json.encode(extras).decode()
+
+
+def insert_price(connection: Connection, price: Price, *, at_ms: int) -> Price:
     """A new version of a price, with its id."""
     price_id = connection.execute(
         sa.insert(prices)
@@ -27,11 +48,12 @@ def insert_price(connection: Connection, price: TokenPrice, *, at_ms: int) -> To
             input_nano=price.input_nano,
             cached_input_nano=price.cached_input_nano,
             output_nano=price.output_nano,
+            extras=_extras_text(price.extras),
             created_at_ms=at_ms,
         )
         .returning(prices.c.id)
     ).scalar_one()
-    return TokenPrice(price_id, price.input_nano, price.cached_input_nano, price.output_nano)
+    return msgspec.structs.replace(price, id=price_id)
 
 
 def insert_model(connection: Connection, terms: ModelTerms, *, price_id: int, at_ms: int) -> int:
@@ -158,11 +180,9 @@ def list_models(connection: Connection, *, name: str | None = None) -> list[Mode
 
 def _prices_in_force(
     connection: Connection, *, whole: bool, rows: tuple[Sequence[Any], Sequence[Any]]
-) -> dict[int, TokenPrice]:
+) -> dict[int, Price]:
     """By id, the versions that these models and routes point at."""
-    query = sa.select(
-        prices.c.id, prices.c.input_nano, prices.c.cached_input_nano, prices.c.output_nano
-    )
+    query = sa.select(*PRICE_COLUMNS)
     if whole:
         in_force = sa.union(sa.select(models.c.price_id), sa.select(routes.c.cost_price_id))
         query = query.where(prices.c.id.in_(in_force))
@@ -170,7 +190,12 @@ def _prices_in_force(
         model_rows, route_rows = rows
         ids = {row.price_id for row in model_rows} | {row.cost_price_id for row in route_rows}
         query = query.where(prices.c.id.in_(sorted(ids)))
-    return {row[0]: TokenPrice(*row) for row in connection.execute(query).all()}
+    return {row[0]: price_of(row) for row in connection.execute(query).all()}
+
+
+def prices_by_id(connection: Connection) -> dict[int, Price]:
+    """Every version of every price there ever was."""
+    return {row[0]: price_of(row) for row in connection.execute(sa.select(*PRICE_COLUMNS))}
 
 
 def models_routed_to(connection: Connection, vendor_id: int) -> list[str]:
@@ -190,7 +215,7 @@ def model_names(connection: Connection) -> set[str]:
     return set(connection.execute(sa.select(models.c.name)).scalars())
 
 
-def _model(row: Any, price_of: dict[int, TokenPrice], routes_of: dict[int, list[Route]]) -> Model:
+def _model(row: Any, price_of: dict[int, Price], routes_of: dict[int, list[Route]]) -> Model:
     model_id, name, kind, context_tokens, max_output_tokens, enabled, *rest = row
     created_at_ms, price_id, hidden_reasoning, timeouts = rest
     return Model(

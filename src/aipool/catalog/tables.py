@@ -20,6 +20,8 @@ prices = append_only(
         sa.Column("cached_input_nano", Int64, nullable=False),
         sa.Column("output_nano", Int64, nullable=False),
         sa.Column("created_at_ms", Int64, nullable=False),
+        # rating.types.Extras as JSON, "" = there are none.
+        sa.Column("extras", Text, nullable=False, server_default=""),
         *(
             sa.CheckConstraint(f"{unit}_nano BETWEEN 0 AND {PRICE_NANO_MAX}", name=f"{unit}_nano")
             for unit in ("input", "cached_input", "output")

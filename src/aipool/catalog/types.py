@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from aipool.vendors.types import NO_TIMEOUTS, Timeouts
 
 ModelId = NewType("ModelId", int)
@@ -31,7 +31,7 @@ class Route(NamedTuple):
 
     vendor_id: int
     upstream_model: str
-    cost: TokenPrice
+    cost: Price
     groups: tuple[int, ...] = ()
 
 
@@ -50,7 +50,7 @@ class Model(NamedTuple):
     max_output_tokens: int
     enabled: bool
     created_at_ms: int
-    price: TokenPrice
+    price: Price
     routes: tuple[Route, ...]
     hidden_reasoning: bool = False
     timeouts: Timeouts = NO_TIMEOUTS
@@ -65,16 +65,17 @@ class ModelTerms:
     kind: Kind
     context_tokens: int
     max_output_tokens: int
-    price: TokenPrice
+    price: Price
     routes: tuple[Route, ...]
     hidden_reasoning: bool = False
     timeouts: Timeouts = NO_TIMEOUTS
 
 
-def same_price(one: TokenPrice, other: TokenPrice) -> bool:
+def same_price(one: Price, other: Price) -> bool:
     """Do both cost the same, whatever version they are?"""
-    return (one.input_nano, one.cached_input_nano, one.output_nano) == (
+    return (one.input_nano, one.cached_input_nano, one.output_nano, one.extras) == (
         other.input_nano,
         other.cached_input_nano,
         other.output_nano,
+        other.extras,
     )

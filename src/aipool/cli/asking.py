@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aipool.control.asking import Clients, Listing, Subject
     from aipool.control.taking import Choice
     from aipool.pool.offered import Offered
-    from aipool.rating.types import TokenPrice
+    from aipool.rating.types import Price
 
 T = TypeVar("T")
 
@@ -264,10 +264,10 @@ def _terms(cny_per_usd: str, markup: str) -> Terms:
     )
 
 
-def _price(given: str | None, cached: str | None, answered: str | None) -> TokenPrice | None:
+def _price(given: str | None, cached: str | None, answered: str | None) -> Price | None:
     from aipool.catalog import rules
     from aipool.kit.errors import Invalid
-    from aipool.rating.types import TokenPrice
+    from aipool.rating.types import Price
 
     if given is None and cached is None and answered is None:
         return None
@@ -278,10 +278,10 @@ def _price(given: str | None, cached: str | None, answered: str | None) -> Token
     if cached is not None:
         cached_nano = parsed("--cached-input-price", rules.price_nano, cached)
     output_nano = parsed("--output-price", rules.price_nano, answered)
-    return TokenPrice(0, input_nano, cached_nano, output_nano)
+    return Price(0, input_nano, cached_nano, output_nano)
 
 
-def _choice(listing: Listing, name: str, price: TokenPrice | None, *, proposed: bool) -> Choice:
+def _choice(listing: Listing, name: str, price: Price | None, *, proposed: bool) -> Choice:
     from aipool.control.taking import Choice
 
     proposal = listing.proposal

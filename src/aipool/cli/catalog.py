@@ -98,7 +98,7 @@ def create_model(
     from aipool.cli.session import open_session
     from aipool.kit.errors import Conflict
     from aipool.pool import service as pool
-    from aipool.rating.types import TokenPrice
+    from aipool.rating.types import Price
 
     context_tokens = CONTEXT_TOKENS_DEFAULT
     if context is not None:
@@ -115,8 +115,8 @@ def create_model(
         cached = price_of("--cached-input-price", cached_input_price)
     cost_input_nano = price_of("--cost-input", cost_input)
     cost_output_nano = price_of("--cost-output", cost_output)
-    price = TokenPrice(0, sale_input, cached, price_of("--output-price", output_price))
-    cost = TokenPrice(0, cost_input_nano, cost_input_nano, cost_output_nano)
+    price = Price(0, sale_input, cached, price_of("--output-price", output_price))
+    cost = Price(0, cost_input_nano, cost_input_nano, cost_output_nano)
     with open_session(data_dir) as session, session.change() as tx:
         if any(model.name == name for model in catalog.list_models(tx.connection)):
             raise Conflict("model_exists", f"there is a model {name!r} already", field="name")

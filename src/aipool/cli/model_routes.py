@@ -67,10 +67,10 @@ def add_route(
     from aipool.cli.session import open_session
     from aipool.groups import service as groups
     from aipool.pool import service as pool
-    from aipool.rating.types import TokenPrice
+    from aipool.rating.types import Price
 
     cost_in = parsed("--cost-input", rules.price_nano, cost_input)
-    cost = TokenPrice(0, cost_in, cost_in, parsed("--cost-output", rules.price_nano, cost_output))
+    cost = Price(0, cost_in, cost_in, parsed("--cost-output", rules.price_nano, cost_output))
     with open_session(data_dir) as session, session.change() as tx:
         model = catalog.get_model(tx.connection, name)
         owner = pool.get_vendor(tx.connection, vendor)

@@ -40,7 +40,7 @@ from aipool.kit.clock import now_ms
 from aipool.kit.errors import Invalid, NotFound
 from aipool.kit.sealing import Keyring
 from aipool.pool import service as pool
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from aipool.wire.limits import Limits
 
 
@@ -151,5 +151,5 @@ def _choice(field: str, sent: ChoiceSent, groups_by_name: Mapping[str, int]) -> 
     )
 
 
-def _price(field: str, sent: PriceSent | None) -> TokenPrice | None:
+def _price(field: str, sent: PriceSent | None) -> Price | None:
     return None if sent is None else price_from(field, **sent.model_dump())

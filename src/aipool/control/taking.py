@@ -28,12 +28,12 @@ from aipool.kit.db import Transaction
 from aipool.kit.errors import BusinessError, Invalid
 from aipool.kit.money import PRICE_NANO_MAX
 from aipool.pool.types import Vendor
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 
 #: More at a time is a mistake, and would keep other writers waiting.
 CHOICES_MAX = 1_000
 
-_NO_COST = TokenPrice(0, 0, 0, 0)
+_NO_COST = Price(0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class Choice:
     upstream_model: str
     name: str
     kind: str
-    price: TokenPrice | None
-    cost: TokenPrice | None = None
+    price: Price | None
+    cost: Price | None = None
     context_tokens: int | None = None
     max_output_tokens: int | None = None
     groups: tuple[int, ...] = ()

@@ -6,6 +6,8 @@ from enum import IntEnum
 
 import msgspec
 
+from aipool.rating.types import Units
+
 
 class UsageSource(IntEnum):
     """Where the token counts of a call come from."""
@@ -39,6 +41,10 @@ class Outcome(msgspec.Struct, tag="S", array_like=True, frozen=True, gc=False):
     `price_id` and `multiplier_ppm`; it may exceed the hold (the recorder then takes the
     rest from unleased balance and writes off what is missing).
     recovered: settled from the journal of a worker that died.
+    units: what it used besides tokens of text.  cost_nano: the rating of the usage at
+    `cost_price_id`, times cost_ppm of a million: the upstream key's discount.
+    origin: "" = a client's own call, "playground".
+    calls: how many calls this stands for: refusals beyond the first of a minute share a row.
     """
 
     rid: str
@@ -72,3 +78,8 @@ class Outcome(msgspec.Struct, tag="S", array_like=True, frozen=True, gc=False):
     ip: str
     user_agent: str
     recovered: bool
+    units: Units | None = None
+    cost_price_id: int = 0
+    cost_ppm: int = 1_000_000
+    origin: str = ""
+    calls: int = 1

@@ -37,7 +37,7 @@ import google_crc32c
 import msgspec
 
 from aipool.doors.outcome import Outcome
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 
 _HEAD = struct.Struct("<II")
 HEAD_BYTES = _HEAD.size
@@ -63,7 +63,7 @@ class Hold(msgspec.Struct, tag="H", array_like=True, frozen=True, gc=False):
     stream: bool
     hold_nano: int
     budgets: tuple[tuple[str, int], ...]
-    price: TokenPrice
+    price: Price
     multiplier_ppm: int
     ip: str
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from aipool.vendors.types import (
     NO_SETTINGS,
     NO_TIMEOUTS,
@@ -56,7 +56,7 @@ class RouteView(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     vendor_id: int
     upstream_model: str
-    cost: TokenPrice
+    cost: Price
     groups: tuple[int, ...]
 
 
@@ -72,7 +72,7 @@ class ModelView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     created_at: int
     context_tokens: int
     max_output_tokens: int
-    price: TokenPrice
+    price: Price
     routes: tuple[RouteView, ...]
     hidden_reasoning: bool = False
     timeouts: Timeouts = NO_TIMEOUTS
@@ -129,6 +129,8 @@ class TokenView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ips: addresses and networks in CIDR form, () = any.
     blocked: "" or why no call is allowed now: "disabled", "user_frozen",
     "group_not_granted".
+    origin: what its calls are marked with: "playground" for a short-lived stand-in of a token,
+    whose money, group and models are its parent's; "" = a token.
     """
 
     id: int
@@ -141,6 +143,7 @@ class TokenView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     budgets: tuple[str, ...]
     blocked: str
     limits: CallLimits = NO_CALL_LIMITS
+    origin: str = ""
 
 
 def wallet_budget(user_id: int) -> str:

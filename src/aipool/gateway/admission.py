@@ -14,8 +14,9 @@ from aipool.gateway.errors import Refusal, forbidden, not_found, out_of_funds, u
 from aipool.gateway.rolling import FIRST_TOKENS, SLICE_TOKENS, extend_at
 from aipool.gateway.tokens import Token
 from aipool.kit.money import AMOUNT_NANO_MAX
-from aipool.rating.per_token import output_tokens_for
-from aipool.rating.types import TOKENS_MAX, TokenPrice
+from aipool.rating.rate import Dearest, output_tokens_for
+from aipool.rating.rate import worst_case as worst_case_at
+from aipool.rating.types import TOKENS_MAX
 
 #: A cap the gateway writes itself is never below this: an answer of fewer tokens helps nobody.
 OUTPUT_TOKENS_LEAST = 16
@@ -98,9 +99,20 @@ def held_further(admitted: Admitted, counted_tokens: int) -> Admitted:
 
 def worst_case(offer: Offer, input_tokens: int, output_tokens: int) -> int:
     """The most that this many tokens can be charged, in nano-yuan."""
-    # The same rounding as rating.rate, at the dearer of the two input prices.
-    total = input_tokens * offer.input_nano + output_tokens * offer.price.output_nano
-    return -(-total * offer.multiplier_ppm // 1_000_000_000_000)
+    return worst_case_at(
+        _most(offer, input_tokens), input_tokens, output_tokens, offer.multiplier_ppm
+    )
+
+
+def _most(offer: Offer, input_tokens: int) -> Dearest:
+    """What tokens cost at most in a call whose input is at most so long."""
+    dearest = offer.dearest
+    most = dearest[0]
+    for tier in dearest[1:]:
+        if input_tokens <= tier.above_tokens:
+            break
+        most = tier
+    return most
 
 
 def reduced_cap(
@@ -114,11 +126,10 @@ def reduced_cap(
     offer = admitted.offer
     if body.output_cap is not None:
         return None
-    dearest = TokenPrice(0, offer.input_nano, offer.input_nano, offer.price.output_nano)
     tokens = output_tokens_for(
         available_nano,
         input_tokens=admitted.input_tokens,
-        price=dearest,
+        most=_most(offer, admitted.input_tokens),
         multiplier_ppm=offer.multiplier_ppm,
     )
     room = max(offer.context_tokens - input_estimate, OUTPUT_TOKENS_LEAST)

@@ -19,7 +19,7 @@ import msgspec
 from aipool.dialects.estimate import CounterMaker, TokenCounter
 from aipool.doors.snapshot import RouteView
 from aipool.gateway.board import FOREVER, Board, Standing, Tally
-from aipool.rating.types import TokenPrice
+from aipool.rating.types import Price
 from aipool.vendors.base import OnDisconnect, Vendor, chat_path, vocabulary_of
 from aipool.vendors.types import NO_TIMEOUTS, KeySettings, Keyword, Ordering, Timeouts
 from aipool.wire.request import Origin
@@ -79,7 +79,8 @@ class Candidate(NamedTuple):
     takes_stream_options: bool
     on_disconnect: OnDisconnect
     fails_beside: bool
-    cost: TokenPrice
+    cost: Price
+    cost_ppm: int
     timeouts: Timeouts
     put: dict[str, bytes]
     strip: frozenset[str]
@@ -221,6 +222,7 @@ def _candidate(
         traits.on_disconnect,
         traits.fails_beside,
         route.cost,
+        settings.cost_ppm,
         _first_of(settings.timeouts, timeouts),
         {field: msgspec.json.encode(value) for field, value in settings.body_set.items()},
         frozenset(settings.body_strip),

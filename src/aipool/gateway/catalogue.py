@@ -17,7 +17,8 @@ from aipool.dialects.estimate import estimated
 from aipool.doors.snapshot import GroupView, KeyView, ModelView, Snapshot, VendorView
 from aipool.gateway.board import Board
 from aipool.gateway.candidates import Candidates, Counters, KeyParts, Way
-from aipool.rating.types import TokenPrice
+from aipool.rating.rate import Dearest, dearest
+from aipool.rating.types import Price
 from aipool.vendors import VENDORS_BY_TYPE
 from aipool.vendors.base import auth_headers
 from aipool.wire.request import Origin
@@ -28,15 +29,15 @@ SocketPath = Callable[[str], str]
 class Offer(NamedTuple):
     """A model as one group is sold it.
 
-    input_nano: the dearest an input token can be (cached or not), for holds.
+    dearest: what its tokens can cost at most, by the length of the input, for holds.
     rolls: may a stream hold as it goes, because what it has used is to be seen?
     """
 
     model: str
     model_json: bytes
-    price: TokenPrice
+    price: Price
     multiplier_ppm: int
-    input_nano: int
+    dearest: tuple[Dearest, ...]
     context_tokens: int
     max_output_tokens: int
     rolls: bool
@@ -113,7 +114,7 @@ class Catalogue:
             msgspec.json.encode(name),
             price,
             self.groups[group_id].multiplier_ppm,
-            max(price.input_nano, price.cached_input_nano),
+            dearest(price),
             model.context_tokens,
             model.max_output_tokens,
             not model.hidden_reasoning,

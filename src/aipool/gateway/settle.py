@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aipool.doors.outcome import Attempt, Outcome, UsageSource
-from aipool.kit.money import AMOUNT_NANO_MAX
-from aipool.rating.per_token import rate
+from aipool.kit.money import AMOUNT_NANO_MAX, PPM
+from aipool.rating.rate import rate
 from aipool.rating.types import Usage
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _MODEL_CHARACTERS_MAX = 200
 _USER_AGENT_BYTES_MAX = 200
-_COST_MULTIPLIER_PPM = 1_000_000
 
 
 def charge_of(offer: Offer, usage: Usage) -> int:
@@ -42,7 +41,8 @@ def outcome_of(
     status, error: what the client was told.  now: loop time, in the clock of `call.started`.
     """
     view, admitted, relay, body = token.view, call.admitted, call.relay, call.body
-    price_id = multiplier_ppm = hold_nano = cost_nano = vendor_id = key_id = 0
+    price_id = multiplier_ppm = hold_nano = cost_nano = vendor_id = key_id = cost_price_id = 0
+    cost_ppm = PPM
     budgets: tuple[tuple[str, int], ...] = ()
     upstream_model = upstream_request_id = ""
     attempts: tuple[Attempt, ...] = ()
@@ -60,7 +60,8 @@ def outcome_of(
         if candidate is not None:
             vendor_id, key_id = candidate.key.vendor_id, candidate.key.id
             upstream_model = candidate.called_model
-            cost_nano = rate(usage, candidate.cost, _COST_MULTIPLIER_PPM)
+            cost_price_id, cost_ppm = candidate.cost.id, candidate.cost_ppm
+            cost_nano = rate(usage, candidate.cost, cost_ppm)
     user_agent = call.exchange.headers.get(b"user-agent", b"")
     return Outcome(
         call.rid,
@@ -75,7 +76,7 @@ def outcome_of(
         body is not None and body.stream,
         status,
         error,
-        *usage,
+        *usage[:4],
         source,
         price_id,
         multiplier_ppm,
@@ -91,4 +92,8 @@ def outcome_of(
         call.address,
         user_agent[:_USER_AGENT_BYTES_MAX].decode("latin-1"),
         False,
+        usage.units,
+        cost_price_id,
+        cost_ppm,
+        view.origin,
     )

@@ -148,6 +148,7 @@ _FIELDS: tuple[tuple[str, Kind, str], ...] = (
     ("capabilities", Kind.SWITCHES, "What the key can do otherwise than its vendor."),
     ("weight", Kind.INTEGER, "Its share where keys are called by weight, 1 to 1000."),
     ("concurrency", Kind.INTEGER, "The most calls at a time, up to 100000; 0 is any number."),
+    ("cost_ppm", Kind.INTEGER, "What its calls cost us, in millionths of the route's cost."),
 )
 
 
@@ -375,3 +376,5 @@ def _check_numbers(settings: KeySettings) -> None:
         raise _bad("weight", "from 1 to 1000")
     if not 0 <= settings.concurrency <= 100_000:
         raise _bad("concurrency", "from 0 to 100000")
+    if not 0 <= settings.cost_ppm <= 100_000_000:
+        raise _bad("cost_ppm", "from 0 to 100000000")

@@ -34,7 +34,7 @@ from aipool.doors.records import Hold, Lost, Returned, Synced
 from aipool.gateway import journal as writer
 from aipool.gateway.disk import Syncer
 from aipool.gateway.journal import Journal
-from aipool.rating.per_token import rate
+from aipool.rating.rate import rate
 from aipool.rating.types import Usage
 from benchmarks.witness import LookedUp, Row
 from tests.books.rig import CNY, PRICE, Installation, hold, outcome, progress
