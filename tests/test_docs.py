@@ -127,7 +127,7 @@ def refusals_of_the_wire() -> Iterator[errors.Refusal]:
         counters=SimpleNamespace(answered=lambda *_: None),
         log=SimpleNamespace(call=lambda **_: None),
     )
-    shape = App(cast(Any, context), cast(Any, None)).refusal
+    shape = App(cast(Any, context)).refusal
     for name, call in calls_in(ROOT / "src/aipool/wire/strict.py"):
         if name == "Refusal":
             status, code, message = (cast(ast.Constant, n).value for n in call.args)

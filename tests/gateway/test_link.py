@@ -16,6 +16,7 @@ from aipool.doors import frames
 from aipool.doors.frames import (
     Acquire,
     Applied,
+    Claimed,
     Collected,
     Fenced,
     FetchToken,
@@ -220,6 +221,9 @@ class ToyWorker:
 
     def recall_slots(self, cap_name: str) -> int:
         raise AssertionError(cap_name)
+
+    def claimed(self, answer: Claimed) -> None:
+        raise AssertionError(answer)
 
     def today(self, day: int) -> None:
         self.told.append(day)

@@ -19,6 +19,7 @@ import structlog
 
 from aipool.books.batches import Batches
 from aipool.books.broadcast import Broadcast
+from aipool.books.claims import ClaimKeeper
 from aipool.books.collecting import Collector
 from aipool.books.key_health import KeyKeeper
 from aipool.books.rates import RateKeeper
@@ -31,6 +32,7 @@ from aipool.doors.frames import (
     AskPermits,
     AskSlots,
     Changed,
+    Claim,
     Collect,
     Collected,
     Counters,
@@ -48,6 +50,7 @@ from aipool.doors.frames import (
     SlotsBack,
     Splitter,
     Today,
+    Unclaim,
     Welcome,
     from_worker,
     pack,
@@ -77,6 +80,7 @@ class Books:
         rates: RateKeeper,
         keys: KeyKeeper,
         slots: SlotKeeper,
+        claims: ClaimKeeper,
         *,
         is_held: Callable[[int], bool],
         today: Callable[[], int],
@@ -90,6 +94,7 @@ class Books:
         self.rates = rates
         self.keys = keys
         self.slots = slots
+        self.claims = claims
         self.is_held = is_held
         self.today = today
         self.counted = counted
@@ -184,6 +189,11 @@ class Link(asyncio.Protocol):
                 self._books.slots.ask(self._said(), message)
             case SlotsBack():
                 self._books.slots.back(self._said(), message.cap_name, message.held)
+            case Claim():
+                self._books.claims.ask(self._said(), message, lambda it: self.send(pack(it)))
+            case Unclaim():
+                self._said()
+                self._books.claims.let_go(message)
             case Counters():
                 self._books.counted(self._said(), message)
             case Pong():

@@ -27,6 +27,7 @@ from aipool.books.access import Access, access_to
 from aipool.books.batches import Batches
 from aipool.books.broadcast import Broadcast
 from aipool.books.calendar import Calendar, Day, seconds_to_midnight
+from aipool.books.claims import ClaimKeeper
 from aipool.books.collecting import Collector
 from aipool.books.epochs import Epochs
 from aipool.books.key_health import KeyKeeper
@@ -151,6 +152,7 @@ class LedgerProcess:
         self._slots = SlotKeeper(
             self._workers.epochs, self._tell_slots, time.monotonic, _call_later
         )
+        self._claims = ClaimKeeper(access)
         self._broadcast = Broadcast(
             access,
             SliceCatalogue(keyring),
@@ -187,6 +189,7 @@ class LedgerProcess:
             self._rates,
             self._keys,
             self._slots,
+            self._claims,
             is_held=self._epochs.is_held,
             today=self._today,
             counted=self._metrics.counted,
@@ -200,6 +203,7 @@ class LedgerProcess:
             asyncio.create_task(self._watch_workers()),
             asyncio.create_task(self._keep_calendar()),
             asyncio.create_task(self._keys.run()),
+            asyncio.create_task(self._claims.run()),
             asyncio.create_task(_every(PING_SECONDS, self._ping)),
             asyncio.create_task(_every(LOG_SECONDS, self._move_log)),
             asyncio.create_task(_every(ROOM_SECONDS, self._keep_room)),

@@ -299,4 +299,5 @@ def _settled(hold: Hold, progress: Progress | None) -> Outcome:
         ip=hold.ip,
         user_agent="",
         recovered=True,
+        origin=hold.origin,
     )

@@ -2,6 +2,10 @@
 
 Call rows live in one table a month, named `calls_YYYYMM`, made when its first row comes
 and dropped whole when its time is over. `call_months` says which there are.
+
+A page of calls is read from one index of its month, newest first, whatever it is a page of: each
+index ends with the time. Those of failures and of what is no chat are partial, because what is
+left out of them is found soon by walking (`calls.rules` says which index serves what).
 """
 
 from __future__ import annotations
@@ -10,6 +14,8 @@ from functools import cache
 
 import sqlalchemy as sa
 
+from aipool.calls.latency import LATENCY_COLUMNS
+from aipool.calls.types import COMMON_ENDPOINT, FAILURES_FROM, Path
 from aipool.kit.db import Int64, Text, metadata
 
 call_months = sa.Table(
@@ -18,24 +24,117 @@ call_months = sa.Table(
     sa.Column("month", Text, primary_key=True),
 )
 
+SUMS = (
+    "calls",
+    "errors",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "charged_nano",
+    "written_off_nano",
+    "cost_nano",
+)
+
+
+def _key(name: str) -> sa.Column[int]:
+    return sa.Column(name, Int64, primary_key=True, autoincrement=False)
+
+
+def _number(name: str) -> sa.Column[int]:
+    return sa.Column(name, Int64, nullable=False)
+
+
+#: What one token did with one model in one hour. hour: unix time in whole hours.
 usage_hours = sa.Table(
     "usage_hours",
     metadata,
-    sa.Column("hour", Int64, primary_key=True, autoincrement=False),
-    sa.Column("user_id", Int64, primary_key=True, autoincrement=False),
-    sa.Column("token_id", Int64, primary_key=True, autoincrement=False),
-    sa.Column("group_id", Int64, primary_key=True, autoincrement=False),
+    *map(_key, ("hour", "user_id", "token_id", "group_id")),
     sa.Column("model", Text, primary_key=True),
-    sa.Column("calls", Int64, nullable=False),
-    sa.Column("errors", Int64, nullable=False),
-    sa.Column("input_tokens", Int64, nullable=False),
-    sa.Column("cached_tokens", Int64, nullable=False),
-    sa.Column("output_tokens", Int64, nullable=False),
-    sa.Column("charged_nano", Int64, nullable=False),
-    sa.Column("written_off_nano", Int64, nullable=False),
-    sa.Column("cost_nano", Int64, nullable=False),
+    *map(_number, SUMS),
     sqlite_with_rowid=False,
 )
+
+#: The same by UTC day. day: unix time in whole days. These rows stay when the hours go.
+usage_days = sa.Table(
+    "usage_days",
+    metadata,
+    *map(_key, ("day", "user_id", "token_id", "group_id")),
+    sa.Column("model", Text, primary_key=True),
+    *map(_number, SUMS),
+    sqlite_with_rowid=False,
+)
+
+#: The same of everybody, of a user, and of an upstream key: see types.Total.
+usage_totals = sa.Table(
+    "usage_totals",
+    metadata,
+    *map(_key, ("span", "kind", "at", "owner_id", "group_id")),
+    sa.Column("model", Text, primary_key=True),
+    *map(_number, SUMS),
+    sqlite_with_rowid=False,
+)
+
+#: How many calls took how long: see calls.latency. user_id: 0 = everybody, by model; a user's
+#: own rows have no model.
+latencies = sa.Table(
+    "latencies",
+    metadata,
+    *map(_key, ("span", "at", "user_id")),
+    sa.Column("model", Text, primary_key=True),
+    *(sa.Column(name, Int64, nullable=False) for name in LATENCY_COLUMNS),
+    sqlite_with_rowid=False,
+)
+
+#: One row: from when on the log has its calls, and its hours. What is older was let go, or is
+#: being let go.
+log_kept = sa.Table(
+    "log_kept",
+    metadata,
+    sa.Column("id", Int64, primary_key=True, autoincrement=False),
+    sa.Column("calls_from_ms", Int64, nullable=False, server_default="0"),
+    sa.Column("hours_from", Int64, nullable=False, server_default="0"),
+    sa.CheckConstraint("id = 1", name="one_row"),
+)
+
+
+#: What an index of a month begins with; at its end stands the time.
+INDEXED: dict[Path, tuple[str, ...]] = {
+    Path.ALL: (),
+    Path.USER: ("user_id",),
+    Path.TOKEN: ("token_id",),
+    Path.MODEL: ("model",),
+    Path.GROUP: ("group_id",),
+    Path.KEY: ("key_id",),
+    Path.STATUS: ("status",),
+    Path.ENDPOINT: ("endpoint",),
+    Path.USER_MODEL: ("user_id", "model"),
+    Path.USER_GROUP: ("user_id", "group_id"),
+    Path.USER_STATUS: ("user_id", "status"),
+    Path.USER_ENDPOINT: ("user_id", "endpoint"),
+}
+#: Of a partial one, the rows that are in it.
+ONLY = {
+    Path.STATUS: f"status >= {FAILURES_FROM}",
+    Path.ENDPOINT: f"endpoint <> '{COMMON_ENDPOINT}'",
+}
+
+
+def index_name(month: str, path: Path) -> str:
+    """The name of an index of a month's table."""
+    return f"ix_calls_{month}_{path.value}"
+
+
+def _index(month: str, path: Path) -> sa.Index:
+    only = ONLY.get(path)
+    where = None if only is None else sa.text(only)
+    return sa.Index(
+        index_name(month, path),
+        *INDEXED[path],
+        "at_ms",
+        sqlite_where=where,
+        postgresql_where=where,
+    )
+
 
 # Apart from the others: which of these tables exist is data, not schema.
 _monthly = sa.MetaData(naming_convention=metadata.naming_convention)
@@ -85,6 +184,7 @@ def calls_table(month: str) -> sa.Table:
         sa.Column("calls", Int64, nullable=False, server_default="1"),
         sa.CheckConstraint("charged_nano >= 0", name="charged"),
         sa.CheckConstraint("written_off_nano >= 0", name="written_off"),
+        *(_index(month, path) for path in INDEXED),
     )
 
 
@@ -103,4 +203,19 @@ key_hours = sa.Table(
     sa.Column("last_at_ms", Int64, nullable=False),
     sa.Column("last_error", Text, nullable=False),
     sa.Column("last_error_at_ms", Int64, nullable=False),
+)
+
+
+#: Which call has a client's idempotency key. key, body: SHA-256 of what was sent.
+#: epoch: of the worker that makes the call; when it is over and the log has no call, there is none.
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("token_id", Int64, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.LargeBinary(32), primary_key=True),
+    sa.Column("body", sa.LargeBinary(32), nullable=False),
+    sa.Column("rid", Text, nullable=False),
+    sa.Column("epoch", Int64, nullable=False),
+    sa.Column("at_ms", Int64, nullable=False),
+    sa.Index(None, "at_ms"),
 )

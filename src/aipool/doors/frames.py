@@ -20,6 +20,9 @@
                                   ◀──────────── RecallSlots (to those who may hold some)
       SlotsBack (also unasked) ─────────────▶
                                   ◀──────────── Slots
+      Claim ────────────────────────────────▶
+                                  ◀──────────── Claimed
+      Unclaim ──────────────────────────────▶
       Ship (one outstanding) ───────────────▶
                                   ◀──────────── Recorded
       FetchToken ───────────────────────────▶
@@ -44,6 +47,7 @@ identically. Positions are those of doors.records.
 from __future__ import annotations
 
 import struct
+from enum import IntEnum
 
 import msgspec
 
@@ -345,6 +349,45 @@ class SlotsBack(msgspec.Struct, tag=45, array_like=True, frozen=True):
     held: int
 
 
+class Verdict(IntEnum):
+    """What is known of a client's idempotency key."""
+
+    NEW = 0  # the call may be made; the key is this call's from now on
+    RUNNING = 1  # a call of the same key and body is under way
+    ENDED = 2  # one has ended, and was answered or charged for
+    OTHER = 3  # the key belongs to another body
+    UNKNOWN = 4  # it cannot be looked up now
+
+
+class Claim(msgspec.Struct, tag=46, array_like=True, frozen=True):
+    """May a call be made under a client's idempotency key? key, body: SHA-256 of what was sent.
+    rid: of the call that asks."""
+
+    number: int
+    token_id: int
+    key: bytes
+    body: bytes
+    rid: str
+
+
+class Claimed(msgspec.Struct, tag=47, array_like=True, frozen=True):
+    """The answer to Claim `number`. rid: of the call that has the key.  charge_nano: of one that
+    has ended."""
+
+    number: int
+    verdict: Verdict
+    rid: str
+    charge_nano: int
+
+
+class Unclaim(msgspec.Struct, tag=48, array_like=True, frozen=True):
+    """The call came to nothing: its key may be used again."""
+
+    token_id: int
+    key: bytes
+    rid: str
+
+
 FromWorker = (
     Hello
     | Acquire
@@ -355,6 +398,8 @@ FromWorker = (
     | KeyReports
     | AskSlots
     | SlotsBack
+    | Claim
+    | Unclaim
     | Ship
     | FetchToken
     | Applied
@@ -374,6 +419,7 @@ FromLedger = (
     | KeyStates
     | Slots
     | RecallSlots
+    | Claimed
     | Recorded
     | TokenAnswer
     | Publish

@@ -66,6 +66,7 @@ class Hold(msgspec.Struct, tag="H", array_like=True, frozen=True, gc=False):
     price: Price
     multiplier_ppm: int
     ip: str
+    origin: str = ""
 
 
 class Progress(msgspec.Struct, tag="P", array_like=True, frozen=True, gc=False):

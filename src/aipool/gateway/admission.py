@@ -10,7 +10,7 @@ import msgspec
 
 from aipool.gateway.body import ChatBody
 from aipool.gateway.catalogue import Catalogue, Offer
-from aipool.gateway.errors import Refusal, forbidden, not_found, out_of_funds, unauthorized
+from aipool.gateway.errors import Refusal, forbidden, invalid, not_found, out_of_funds, unauthorized
 from aipool.gateway.rolling import FIRST_TOKENS, SLICE_TOKENS, extend_at
 from aipool.gateway.tokens import Token
 from aipool.kit.money import AMOUNT_NANO_MAX
@@ -70,6 +70,10 @@ def admit(body: ChatBody, token: Token, catalogue: Catalogue) -> Admitted | Refu
     offer = catalogue.offer(view.group_id, body.model)
     if offer is None or (token.models is not None and body.model not in token.models):
         return _not_for_you(body.model, catalogue)
+    if not offer.is_chat:
+        return invalid(
+            f"The model {body.model!r} is not for chat completions.", "model", "wrong_endpoint"
+        )
     input_tokens = body.input_tokens_max
     input_tokens = min(input_tokens, offer.context_tokens)
     cap = body.output_cap

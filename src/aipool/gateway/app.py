@@ -18,7 +18,6 @@ from aipool.gateway.errors import Refusal
 from aipool.gateway.headers import credential
 from aipool.gateway.proxy import ControlProxy
 from aipool.wire.exchange import Exchange
-from aipool.wire.request import Origin
 
 _PREFIX = b"/v1/"
 
@@ -26,9 +25,8 @@ _PREFIX = b"/v1/"
 class App:
     """Takes each exchange at the end of its headers."""
 
-    def __init__(self, context: Context, control: Origin) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._control = control
         self._exact: dict[tuple[bytes, bytes], Endpoint] = {}
         self._deeper: dict[tuple[bytes, bytes], Endpoint] = {}
         for endpoint in ENDPOINTS:
@@ -47,7 +45,7 @@ class App:
     def _begin_otherwise(self, exchange: Exchange) -> None:
         path = self._canonical(exchange)
         if not path.startswith(_PREFIX):
-            ControlProxy(self._context, self._control, exchange).start()
+            ControlProxy(self._context, exchange).start()
             return
         if exchange.method == b"OPTIONS":
             self._preflight(exchange)

@@ -29,6 +29,7 @@ from aipool.gateway.access import client_address
 from aipool.gateway.admission import Admitted, admit, may_use, reduced_cap
 from aipool.gateway.attempts import nobody_ready
 from aipool.gateway.body import LARGE_BYTES, ChatBody, parse
+from aipool.gateway.claims import BAD_KEY, Held, digest_of, is_key
 from aipool.gateway.context import Context
 from aipool.gateway.errors import Refusal
 from aipool.gateway.funds import Chain, Denied, Shortage
@@ -64,6 +65,7 @@ class Call:
         "body",
         "budgets",
         "cap_written",
+        "claim",
         "chain",
         "context",
         "endpoint",
@@ -114,6 +116,7 @@ class Call:
         self.gone = False
         self.tries = 0
         self.cap_written: int | None = None
+        self.claim: Held | None = None
         self._answer_body = b""
         self._charge_nano = 0
         self._body_waits = False
@@ -199,6 +202,52 @@ class Call:
             if refusal is not None:  # so nothing need be held
                 self.refuse(refusal)
                 return
+        key = self.exchange.headers.get(b"idempotency-key")
+        if key is not None and not body.stream:
+            self._claim(key, body, admitted)
+        else:
+            self._begin(admitted)
+
+    def _claim(self, key: bytes, body: ChatBody, admitted: Admitted) -> None:
+        """A client that may repeat the call says under which key."""
+        token, context = self.token, self.context
+        assert token is not None
+        if not is_key(key):
+            self.refuse(BAD_KEY)
+            return
+
+        def ask(digest: bytes) -> None:
+            context.claims.ask(
+                token.view.id, key, digest, self.rid, lambda found: self._claimed(found, admitted)
+            )
+
+        if len(body.raw) <= LARGE_BYTES:
+            ask(digest_of(body.raw))
+        else:
+            hashed = context.loop.run_in_executor(context.reader, digest_of, body.raw)
+            hashed.add_done_callback(lambda done: ask(done.result()))
+
+    def _claimed(self, found: Held | Refusal, admitted: Admitted) -> None:
+        """The key is this call's, or was another's before."""
+        if self.settled:
+            if isinstance(found, Held):
+                self.context.claims.let_go(found, self.rid)
+            return
+        try:
+            if isinstance(found, Refusal):
+                self.refuse(found)
+            else:
+                self.claim = found
+                self._begin(admitted)
+        except Exception as mistake:  # noqa: BLE001 - one call's; `mistaken` ends it
+            self.mistaken(mistake)
+
+    def _begin(self, admitted: Admitted) -> None:
+        """Limits, then money."""
+        context, token = self.context, self.token
+        assert token is not None
+        catalogue = context.catalogue
+        assert catalogue is not None
         if token.day != context.day or token.catalogue is not catalogue:
             token.renew(context.funds, context.rates, catalogue, context.day)
         self.rates = token.rates
@@ -321,6 +370,7 @@ class Call:
                 offer.price,
                 offer.multiplier_ppm,
                 self.address,
+                view.origin,
             )
         )
 
@@ -483,11 +533,17 @@ class Call:
         context, token = self.context, self.token
         if self.ticket is not None:
             self._end_ticket(self.ticket, NO_USAGE)
-        if token is not None and context.may_record_refusal(token.view.id):
-            outcome = outcome_of(
-                self, token, status, code, NO_USAGE, UsageSource.NONE, 0, context.time()
+        row = None
+        if token is not None:
+            row = context.refusals.row_of(
+                token.view.id,
+                code,
+                lambda: outcome_of(
+                    self, token, status, code, NO_USAGE, UsageSource.NONE, 0, context.time()
+                ),
             )
-            context.settle_outcome(outcome, None)
+        if row is not None:
+            context.settle_outcome(row, None)
         else:
             context.counters.answered(self.endpoint.name, status)
         self._ended(status, code)
@@ -512,6 +568,8 @@ class Call:
     def _ended(self, status: int, code: str) -> None:
         context = self.context
         self._leave()
+        if self.claim is not None and status >= 400 and not self._charge_nano:
+            context.claims.let_go(self.claim, self.rid)
         context.counters.in_flight -= 1
         relay, self.relay = self.relay, None
         if relay is not None:

@@ -41,6 +41,7 @@ class Offer(NamedTuple):
     context_tokens: int
     max_output_tokens: int
     rolls: bool
+    is_chat: bool
     candidates: Candidates
 
 
@@ -118,6 +119,7 @@ class Catalogue:
             model.context_tokens,
             model.max_output_tokens,
             not model.hidden_reasoning,
+            model.kind == "chat",
             Candidates(name, ways, self._board, model.timeouts),
         )
 

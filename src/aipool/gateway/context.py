@@ -18,6 +18,7 @@ from aipool.gateway.affinity import Affinity
 from aipool.gateway.attempts import RetryBudget
 from aipool.gateway.board import Board
 from aipool.gateway.catalogue import Catalogue
+from aipool.gateway.claims import Claims
 from aipool.gateway.cors import Cors
 from aipool.gateway.counters import Counters
 from aipool.gateway.funds import Funds
@@ -25,6 +26,7 @@ from aipool.gateway.journal import Journal
 from aipool.gateway.limits import Rates
 from aipool.gateway.link import Shipping
 from aipool.gateway.log import CallLog
+from aipool.gateway.refusals import ROWS_PER_MINUTE, Refusals
 from aipool.gateway.slots import Slots
 from aipool.gateway.tokens import Tokens
 from aipool.gateway.unwanted import Unwanted
@@ -32,6 +34,7 @@ from aipool.kit.ids import RequestIds
 from aipool.ledger.rules import DAY_SECONDS
 from aipool.wire.client import HttpClient
 from aipool.wire.limits import Limits
+from aipool.wire.request import Origin
 
 if TYPE_CHECKING:
     from aipool.gateway.call import Call
@@ -40,9 +43,6 @@ if TYPE_CHECKING:
 
 #: Clients that left whose streams are still being read for the vendor's usage report.
 DRAINS_MAX = 64
-
-#: Refusals of one token that get a row of their own, a minute.
-REFUSAL_ROWS_PER_MINUTE = 60
 
 
 class Context:
@@ -53,12 +53,14 @@ class Context:
         *,
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
+        control: Origin,
         secure: HttpClient,
         plain: HttpClient,
         trusted_proxies: AddressList,
         cors: Cors,
         log: CallLog,
         affinity_seconds: float,
+        refusal_rows: int = ROWS_PER_MINUTE,
     ) -> None:
         self.loop = loop
         self.time = loop.time
@@ -68,6 +70,7 @@ class Context:
         self.chance = random.random
         self.next_rid = RequestIds().new
         self.limits = limits
+        self.control = control
         self.secure = secure  # to TLS origins
         self.plain = plain  # to Unix sockets and to the private addresses that were allowed
         self.trusted_proxies = trusted_proxies
@@ -78,6 +81,7 @@ class Context:
         self.retries = RetryBudget()
         self.affinity = Affinity(affinity_seconds)
         self.unwanted = Unwanted()
+        self.refusals = Refusals(refusal_rows)
 
         # Reads large bodies, one at a time: each may need its size in memory again.
         self.reader = ThreadPoolExecutor(1, "body-reader")
@@ -87,6 +91,7 @@ class Context:
         self.rates: Rates
         self.board: Board
         self.slots: Slots
+        self.claims: Claims
         self.tokens: Tokens
         self.journal: Journal
         self.shipping: Shipping
@@ -103,16 +108,16 @@ class Context:
         #: The UTC day it is for the windows of budgets, as the ledger process says.
         self.day = int(time.time()) // DAY_SECONDS
 
-        self._refusal_rows: dict[int, int] = {}
-        self._minute = 0
-
     def settle_outcome(self, outcome: Outcome, then: Callable[[], None] | None) -> None:
         """Journal an outcome and queue it for the books; `then` runs once it is written."""
+        self._write(outcome, then)
+        self.counters.ended(outcome)
+
+    def _write(self, outcome: Outcome, then: Callable[[], None] | None) -> None:
         payload = records.encode(outcome)
         end = self.journal.append(payload, then)
         self.shipping.add(end, payload)
         self.ship_soon()
-        self.counters.ended(outcome)
 
     def give_back(self, returned: Returned) -> int:
         """Journal a return of lease and ship it; where its record ends.
@@ -125,15 +130,11 @@ class Context:
         self.loop.call_soon(self.shipping.push)
         return end
 
-    def may_record_refusal(self, token_id: int) -> bool:
-        """Is there room for one more refusal row of this token in this minute?"""
-        minute = int(time.monotonic()) // 60
-        if minute != self._minute:
-            self._minute = minute
-            self._refusal_rows.clear()
-        rows = self._refusal_rows.get(token_id, 0)
-        self._refusal_rows[token_id] = rows + 1
-        return rows < REFUSAL_ROWS_PER_MINUTE
+    def record_refusals(self, *, at_once: bool = False) -> None:
+        """Write those that were counted in a minute that is over, or `at_once`. The metrics have
+        them already, one by one."""
+        for outcome in self.refusals.due(self.passed_seconds(), at_once=at_once):
+            self._write(outcome, None)
 
     def limit_bucket(self, address: str) -> str | None:
         """What per-address limits count this client by; None = it is not limited."""

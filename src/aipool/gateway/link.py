@@ -23,6 +23,8 @@ from aipool.doors.frames import (
     Applied,
     AskPermits,
     AskSlots,
+    Claim,
+    Claimed,
     Collect,
     Collected,
     Counters,
@@ -48,6 +50,7 @@ from aipool.doors.frames import (
     SlotsBack,
     Today,
     TokenAnswer,
+    Unclaim,
     Uncounted,
     Welcome,
 )
@@ -87,6 +90,9 @@ class Worker(Protocol):
 
     def recall_slots(self, cap_name: str) -> int:
         """Others need room under this cap: how much of it is kept."""
+
+    def claimed(self, answer: Claimed) -> None:
+        """Whose an idempotency key is."""
 
     def today(self, day: int) -> None:
         """The day it is for the windows of budgets."""
@@ -190,6 +196,8 @@ class Link(asyncio.Protocol):
         | KeyReports
         | AskSlots
         | SlotsBack
+        | Claim
+        | Unclaim
         | Ship
         | FetchToken
         | Counters,
@@ -258,6 +266,8 @@ class Link(asyncio.Protocol):
                 worker.key_states(message)
             case Slots():
                 worker.slots(message)
+            case Claimed():
+                worker.claimed(message)
             case RecallSlots():
                 held = worker.recall_slots(message.cap_name)
                 self._write(SlotsBack(message.cap_name, held))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from aipool.gateway.access import client_address
 from aipool.gateway.context import Context
 from aipool.wire.exchange import Exchange
-from aipool.wire.request import Failure, Origin, Request
+from aipool.wire.request import Failure, Request
 
 _CONNECT_OR_FIRST_BYTE_SECONDS = 120.0
 _NO_LIMIT_SECONDS = 24 * 3600.0
@@ -51,12 +51,13 @@ _DOWN = (
 class ControlProxy:
     """One request on its way to the control process. Listener of both sides."""
 
-    __slots__ = ("_context", "_exchange", "_origin", "_request", "_started")
+    __slots__ = ("_context", "_exchange", "_request", "_started", "_target")
 
-    def __init__(self, context: Context, origin: Origin, exchange: Exchange) -> None:
+    def __init__(self, context: Context, exchange: Exchange, target: bytes | None = None) -> None:
+        """target: what is asked for there, None = what was asked for here."""
         self._context = context
-        self._origin = origin
         self._exchange = exchange
+        self._target = exchange.target if target is None else target
         self._request: Request | None = None
         self._started = False
 
@@ -73,7 +74,7 @@ class ControlProxy:
         exchange = self._exchange
         body = exchange.body
         self._request = self._context.plain.request(
-            self._origin,
+            self._context.control,
             self._head(len(body)),
             body,
             self,
@@ -163,7 +164,7 @@ class ControlProxy:
         ]
         return b"%b %b HTTP/1.1\r\n%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n%b\r\n" % (
             exchange.method,
-            exchange.target,
+            self._target,
             b"".join(lines),
             client.encode(),
             scheme,

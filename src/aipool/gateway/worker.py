@@ -20,6 +20,7 @@ from pathlib import Path
 from aipool.config import Settings
 from aipool.dialects import exact
 from aipool.doors.frames import (
+    Claimed,
     Collected,
     Counters,
     Granted,
@@ -34,6 +35,7 @@ from aipool.gateway.access import AddressList
 from aipool.gateway.app import App
 from aipool.gateway.board import Board
 from aipool.gateway.catalogue import Catalogue
+from aipool.gateway.claims import Claims
 from aipool.gateway.context import Context
 from aipool.gateway.cors import Cors
 from aipool.gateway.funds import Funds
@@ -41,6 +43,7 @@ from aipool.gateway.journal import Journal, claim_epoch
 from aipool.gateway.limits import Rates
 from aipool.gateway.link import Link
 from aipool.gateway.log import CallLog
+from aipool.gateway.refusals import ROWS_PER_MINUTE
 from aipool.gateway.slots import Slots
 from aipool.gateway.tokens import Tokens
 from aipool.installation import RunDirectory
@@ -80,12 +83,14 @@ class Worker:
         self._context = context = Context(
             loop=loop,
             limits=limits,
+            control=Origin("control", 80, unix_path=str(run.control_socket)),
             secure=secure,
             plain=HttpClient(limits, vet=vet.plain, sweep=secure.sweep),
             trusted_proxies=trusted,
             cors=Cors(settings.cors_origins),
             log=CallLog(LossyStream(sys.stderr)),
             affinity_seconds=settings.affinity_seconds,
+            refusal_rows=max(1, ROWS_PER_MINUTE // settings.workers_effective),
         )
         self._link = Link(loop, run.link_socket, epoch=epoch, index=index, worker=self)
         context.journal = Journal(
@@ -111,12 +116,13 @@ class Worker:
             unix_now=context.unix_now,
             chance=context.chance,
         )
+        context.claims = Claims(self._link.send, loop.time)
         context.slots = Slots(self._link.send, loop.time, loop.call_later)
         context.tokens = Tokens(load_pepper(settings.data_dir), self._link.send)
         self._socket_path: Callable[[str], str] = lambda name: str(run.path / name)
         self._counters = exact.counters(settings.tokenizer)
 
-        app = App(context, Origin("control", 80, unix_path=str(run.control_socket)))
+        app = App(context)
         self._server = HttpServer(
             app.begin,
             app.refusal,
@@ -154,6 +160,7 @@ class Worker:
     def link_down(self) -> None:
         """Calls go on from what is at hand."""
         self._context.tokens.link_down()
+        self._context.claims.link_down()
 
     def granted(self, answer: Granted) -> None:
         """Leases, or a no."""
@@ -186,6 +193,10 @@ class Worker:
     def recall_slots(self, cap_name: str) -> int:
         """Somebody else needs room under this cap: what is kept of it."""
         return self._context.slots.recall(cap_name)
+
+    def claimed(self, answer: Claimed) -> None:
+        """Whose an idempotency key is."""
+        self._context.claims.answered(answer)
 
     def today(self, day: int) -> None:
         """From now on calls are held on the windows of this day."""
@@ -251,7 +262,9 @@ class Worker:
         context.tokens.tick()
         context.board.tick()
         context.slots.tick()
+        context.claims.tick()
         context.journal.tick()
+        context.record_refusals()
         now = self._loop.time()
         for stream in tuple(context.streams):
             stream.ping(now, PING_SECONDS)
@@ -276,6 +289,7 @@ class Worker:
         limit = self._loop.time() + LAST_BATCH_SECONDS
         while context.open_calls and self._loop.time() < limit:
             await asyncio.sleep(0.02)
+        context.record_refusals(at_once=True)
         context.funds.close()
         context.rates.close(context.passed_seconds())
         context.shipping.push()

@@ -11,7 +11,8 @@ import aipool.catalog.tables
 import aipool.groups.tables
 import aipool.ledger.tables
 import aipool.notices.tables
-import aipool.pool.tables  # noqa: F401
+import aipool.pool.tables
+import aipool.site.tables  # noqa: F401
 from aipool.kit.db import metadata
 
 __all__ = ["metadata"]

@@ -108,6 +108,7 @@ class Worker:
         self.context = it = Context(
             loop=loop,
             limits=nobody,
+            control=nobody,
             secure=nobody,
             plain=nobody,
             trusted_proxies=nobody,

@@ -1,5 +1,6 @@
 """The public paths: one file each, and the list of them. A new one is a file and a line."""
 
+from aipool.gateway.endpoints.about_tokens import CALL, TOKEN
 from aipool.gateway.endpoints.base import Endpoint
 from aipool.gateway.endpoints.chat_completions import CHAT_COMPLETIONS
 from aipool.gateway.endpoints.health import LIVE, READY
@@ -10,6 +11,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     CHAT_COMPLETIONS,
     MODELS,
     MODEL,
+    TOKEN,
+    CALL,
     ROOT,
     LIVE,
     READY,
