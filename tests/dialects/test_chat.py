@@ -20,7 +20,7 @@ from aipool.dialects.chat import (
     usage_of,
 )
 from aipool.dialects.estimate import TokenCounter, estimate_text
-from aipool.rating.types import Usage
+from aipool.rating.types import Units, Usage
 
 
 def chunk_of(delta: Any = None, **choice: Any) -> bytes:
@@ -260,6 +260,16 @@ USAGES: list[tuple[str, object, Usage | None]] = [
             "total_tokens": {},
         },
         Usage(5, 0, 1, 0),
+    ),
+    (
+        "sound",
+        {
+            "prompt_tokens": 50,
+            "completion_tokens": 20,
+            "prompt_tokens_details": {"cached_tokens": 10, "audio_tokens": 45},
+            "completion_tokens_details": {"audio_tokens": 12},
+        },
+        Usage(50, 10, 20, 0, Units(audio_input_tokens=40, audio_output_tokens=12)),
     ),
     ("the most", {"prompt_tokens": 10**8, "completion_tokens": 1}, Usage(10**8, 0, 1, 0)),
     ("too many", {"prompt_tokens": 10**8 + 1, "completion_tokens": 1}, None),

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from aipool.dialects.estimate import TokenCounter
-from aipool.rating.types import TOKENS_MAX, Usage
+from aipool.rating.types import TOKENS_MAX, Units, Usage
 
 
 class FunctionCall(msgspec.Struct, gc=False):
@@ -77,12 +77,14 @@ class InputDetails(msgspec.Struct, gc=False):
     """What the input was made of."""
 
     cached_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class OutputDetails(msgspec.Struct, gc=False):
     """What the output was made of."""
 
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class UsageReport(msgspec.Struct, gc=False):
@@ -174,6 +176,8 @@ def _plain_usage(report: UsageReport) -> Usage | None:
     reasoning = made.reasoning_tokens if made is not None else None
     if not reasoning:
         reasoning = report.reasoning_tokens or 0
+    if (details is not None and details.audio_tokens) or (made is not None and made.audio_tokens):
+        return None
     if 0 <= cached <= incoming <= TOKENS_MAX and 0 <= reasoning <= outgoing <= TOKENS_MAX:
         if reasoning and report.total_tokens == incoming + outgoing + reasoning:
             return None
@@ -257,11 +261,24 @@ def usage_of(raw: object) -> Usage | None:
     )
     if _tokens(raw.get("total_tokens")) == input_tokens + output_tokens + reasoning_tokens:
         output_tokens = min(output_tokens + reasoning_tokens, TOKENS_MAX)
+    cached_tokens = min(cached_tokens, input_tokens)
     return Usage(
         input_tokens,
-        min(cached_tokens, input_tokens),
+        cached_tokens,
         output_tokens,
         min(reasoning_tokens, output_tokens),
+        _sound(raw, input_tokens - cached_tokens, output_tokens),
+    )
+
+
+def _sound(raw: dict[str, Any], input_tokens: int, output_tokens: int) -> Units | None:
+    """How much of the input that was not cached, and of the output, was sound; None = nothing."""
+    heard = _tokens(_detail(raw, "prompt_tokens_details", "audio_tokens")) or 0
+    said = _tokens(_detail(raw, "completion_tokens_details", "audio_tokens")) or 0
+    if not heard and not said:
+        return None
+    return Units(
+        audio_input_tokens=min(heard, input_tokens), audio_output_tokens=min(said, output_tokens)
     )
 
 
