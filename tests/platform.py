@@ -267,6 +267,7 @@ class Platform:
             default = groups.default_group(tx, act)
             found = groups.find_group(tx.connection, group) if group != "default" else default
             assert found is not None
+            groups.grant(tx, act, user.id, found)
             wanted = TokenTerms("t", found.id, **terms)
             token, secret = api_tokens.create_token(tx, act, session.secrets.pepper, user, wanted)
         return Customer(user.id, phone, token.id, secret)

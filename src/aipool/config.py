@@ -9,6 +9,9 @@ platform as text (`Settings.to_json`), to everything inside them as plain values
 reads the environment. Every variable is written once, as a field of `Settings`; the limits of the
 wire layer are the fields of `Limits`, as AIPOOL_LIMIT_<NAME> or as `[limits]` in the file.
 
+What an operator may also set while it runs, the settings of the site, comes from AIPOOL_SITE_<NAME>
+and from `[site]` as text; which there are and what they may be is checked by `site.service.Site`.
+
 Each variable has one reader from text and one writer to text, so a flag, the environment, a file
 and the pipe to a child process all go through the same check. A bad value raises `BadSetting`,
 which names the variable, the value, where it stood and what is allowed.
@@ -35,6 +38,7 @@ from aipool.kit.kinds import (
     HOST,
     LOG_LEVEL,
     NETWORKS,
+    OPTIONAL_FOLDER,
     ROOM_BYTES,
     SECONDS,
     SIZE_BYTES,
@@ -49,6 +53,7 @@ from aipool.wire.limits import Limits
 FILE_NAME = "aipool.toml"
 ENVIRONMENT_PREFIX = "AIPOOL_"
 LIMIT_PREFIX = "AIPOOL_LIMIT_"
+SITE_PREFIX = "AIPOOL_SITE_"
 
 
 class BadSetting(Exception):
@@ -181,6 +186,12 @@ class Settings:
         "certificates (PEM) believed for vendors besides the system's",
         "the system's own list",
     )
+    console_dir: Path | None = _setting(
+        None,
+        OPTIONAL_FOLDER,
+        "the built console; without it, what came with the program, or console/dist of a checkout",
+        "one folder is enough for everybody who did not build their own",
+    )
     log_level: str = _setting("info", LOG_LEVEL, "least severe line that is written", "custom")
     slice_max_nano: int = _setting(
         2_000_000_000,
@@ -228,6 +239,8 @@ class Settings:
         "nearly every vendor reports, and most publish no vocabulary",
     )
     limits: Limits = field(default_factory=Limits)
+    #: By environment name, as text; some of it is secret.
+    site: Mapping[str, str] = field(default_factory=dict, repr=False)
     origins: Mapping[str, Origin] = field(default_factory=dict, compare=False)
 
     @property
@@ -251,7 +264,7 @@ class Settings:
             variable.environment_name: variable.kind.write(_value_of(self, variable))
             for variable in variables()
         }
-        return json.dumps({"values": texts, "origins": self.origins})
+        return json.dumps({"values": texts, "origins": dict(self.origins), "site": dict(self.site)})
 
     @classmethod
     def from_json(cls, text: str) -> Settings:
@@ -264,12 +277,17 @@ class Settings:
             )
             for variable in variables()
         }
-        return _build(values, origins)
+        return _build(values, origins, record["site"])
 
 
 def variables() -> tuple[Variable, ...]:
     """The whole table: first the fields of Settings, then the limits of the wire layer."""
     return _VARIABLES
+
+
+def in_force(settings: Settings) -> Iterator[tuple[Variable, Any]]:
+    """Every variable with its value."""
+    return ((variable, _value_of(settings, variable)) for variable in variables())
 
 
 def _own_variables() -> Iterator[Variable]:
@@ -324,9 +342,13 @@ def load(
     data_dir = _data_dir(given, environ)
     filed = _read_toml(data_dir / FILE_NAME)
     _refuse_unknown_limits(environ)
+    site = {name: text for name, text in filed.items() if name.startswith(SITE_PREFIX)}
+    origins = dict.fromkeys(site, Origin.FILE)
+    for name, text in environ.items():
+        if name.startswith(SITE_PREFIX):
+            site[name], origins[name] = text, Origin.ENVIRONMENT
 
     values: dict[str, Any] = {}
-    origins: dict[str, Origin] = {}
     for variable in variables():
         name = variable.environment_name
         if not variable.is_limit and variable.name in given:
@@ -340,7 +362,7 @@ def load(
             continue
         values[name], origins[name] = variable.read(text, place), origin
     values["AIPOOL_DATA_DIR"] = data_dir
-    settings = _build(values, origins)
+    settings = _build(values, origins, site)
     if (settings.tls_certificate_file is None) != (settings.tls_key_file is None):
         raise BadSetting("AIPOOL_TLS_CERTIFICATE_FILE and AIPOOL_TLS_KEY_FILE go together")
     return settings
@@ -369,7 +391,7 @@ def _read_toml(path: Path) -> dict[str, str]:
     except (OSError, tomllib.TOMLDecodeError) as problem:
         raise BadSetting(f"{path}: {problem}") from None
 
-    limits = document.pop("limits", {})
+    limits, site = document.pop("limits", {}), document.pop("site", {})
     known = {
         variable.environment_name: variable
         for variable in variables()
@@ -382,6 +404,13 @@ def _read_toml(path: Path) -> dict[str, str]:
             if name not in known or key != key.lower():
                 raise BadSetting(f"{path}: there is no setting {key!r}")
             found[name] = _text_of(value)
+    if not isinstance(site, dict):
+        raise BadSetting(f"{path}: there is no setting 'site', but a table [site]")
+    for key, value in site.items():
+        # Whether there is such a one is known above this module.
+        if key != key.lower() or isinstance(value, dict):
+            raise BadSetting(f"{path}: there is no setting 'site.{key}'")
+        found[SITE_PREFIX + key.upper()] = _text_of(value)
     return found
 
 
@@ -402,7 +431,9 @@ def _value_of(settings: Settings, variable: Variable) -> Any:
     return getattr(settings.limits if variable.is_limit else settings, variable.name)
 
 
-def _build(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> Settings:
+def _build(
+    values: Mapping[str, Any], origins: Mapping[str, Origin], site: Mapping[str, str]
+) -> Settings:
     own = {v.name: values[v.environment_name] for v in variables() if not v.is_limit}
     limits = {v.name: values[v.environment_name] for v in variables() if v.is_limit}
-    return Settings(**own, limits=Limits(**limits), origins=origins)
+    return Settings(**own, limits=Limits(**limits), site=site, origins=origins)

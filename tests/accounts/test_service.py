@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from aipool.accounts import service as accounts
-from aipool.accounts import setup
+from aipool.accounts import sessions, setup
 from aipool.accounts.tables import access_tokens, setup_links, users
 from aipool.accounts.types import Role, Status, User
 from aipool.audit.tables import audit_entries
@@ -98,8 +98,10 @@ def test_the_link_makes_one_root_account_once(world: World) -> None:
     with world.database.read() as connection:
         pepper = world.secrets.pepper
         assert setup.is_set_up(connection)
-        assert setup.user_of_access_token(connection, pepper, access_token) == user
-        assert setup.user_of_access_token(connection, pepper, access_token + "x") is None
+        now_ms = world.act.at_ms
+        caller = sessions.caller_of_access_token(connection, pepper, access_token, now_ms)
+        assert caller is not None
+        assert (caller.user, caller.may_write, caller.stepped_up) == (user, True, True)
     with pytest.raises(Forbidden):
         root(world, secret)
 

@@ -196,7 +196,7 @@ def test_an_odd_number_is_refused_with_its_line_and_its_field(
             ["max_output_tokens: 100 is more than the context of 10"],
         ),
         (("context: 1000", "context: -1"), ["line 8, models[0].context"]),
-        (("name: m1\n", "name: m1\n    kind: image\n"), ["'image' is not supported"]),
+        (("name: m1\n", "name: m1\n    kind: colour\n"), ["'colour' is not supported"]),
         (("multiplier: 0.8", "multiplier: -0.8"), ["line 14, groups[0].multiplier"]),
         (("multiplier: 0.8", "multiplier: 1000"), ["between 0 and 100"]),
         (

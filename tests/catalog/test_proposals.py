@@ -106,7 +106,7 @@ def test_every_line_of_the_file_has_a_source_a_day_and_a_price() -> None:
 def test_the_file_knows_a_model_by_its_vendors_host_and_its_name(
     base_url: str, model: str, known: bool
 ) -> None:
-    assert (proposals._from_file(base_url, model) is not None) is known
+    assert (proposals.published_in_yuan(base_url, model) is not None) is known
 
 
 # --- the package ----------------------------------------------------------------------------------

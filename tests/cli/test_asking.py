@@ -163,12 +163,12 @@ def test_what_cannot_be_taken_over_is_told_line_by_line(run: Run, vendor: SmallV
     create(run, vendor.base_url)
 
     words = ("--input-price", "1", "--output-price", "2", "-o", "json")
-    rows = said(run("vendor", "take", "small", "talker", "whisper-1", *words), exit_code=1)
+    rows = said(run("vendor", "take", "small", "talker", "sora-2", *words), exit_code=1)
     (unpriced,) = said(run("vendor", "take", "small", "other", "-o", "json"), exit_code=1)
 
     assert [(row["model"], row["outcome"]) for row in rows] == [
         ("talker", "created"),
-        ("whisper-1", "refused"),
+        ("sora-2", "refused"),
     ]
     assert "needs a sale price" in unpriced["problem"]
 

@@ -14,20 +14,29 @@ from pathlib import Path
 from typing import Any
 
 from aipool import config
-from aipool.accounts import setup
+from aipool.accounts import sessions, setup, tables
+from aipool.accounts.types import Role, User
 from aipool.apply.plan import Secrets
 from aipool.audit.types import Act
 from aipool.config import Settings
 from aipool.control.app import create_app
 from aipool.control.asking import open_clients
 from aipool.control.main import Server
+from aipool.kit.clock import now_ms
 from aipool.kit.db import Database
 from tests.control.rig import Answer, ask
 from tests.world import World, open_world
 
 SECRET = "sk-canary-0123456789abcdef-4321"
 OTHER_SECRET = "sk-canary-another-0123456789-8765"
+#: What a browser says of itself, and a page of ours adds, with a change.
+BY_A_PAGE_OF_OURS = {
+    "Origin": "http://pool.example",
+    "Sec-Fetch-Site": "same-origin",
+    "X-AIPool": "1",
+}
 _numbers = count(1)
+_phones = count(1)
 
 
 @dataclass
@@ -45,17 +54,20 @@ class Said:
 
 @dataclass
 class Api:
-    """Asks as the root account does; `said` is every body that was answered."""
+    """Asks as the root account does, or as a person at a browser (`signed_in`); `said` is every
+    body that was answered. user: who asks, None = the root account.  cookie: of their session."""
 
     path: Path
     token: str
     world: World
     said: list[str] = field(default_factory=list)
+    user: User | None = None
+    cookie: str = ""
 
     def ask(
         self, method: str, target: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> Said:
-        given = {"Authorization": f"Bearer {self.token}"} if headers is None else dict(headers)
+        given = self.credentials() if headers is None else dict(headers)
         sent = None
         if body is not None:
             sent = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -63,6 +75,42 @@ class Api:
         answer: Answer = ask(self.path, method, target, sent, given)
         self.said.append(answer.body + repr(answer.headers))
         return Said(answer.status, answer.headers, answer.body)
+
+    def credentials(self) -> dict[str, str]:
+        """What this client says with everything that it asks for."""
+        if not self.cookie:
+            return {"Authorization": f"Bearer {self.token}"}
+        return {"Cookie": f"{sessions.COOKIE}={self.cookie}", **BY_A_PAGE_OF_OURS}
+
+    def signed_in(
+        self, role: Role = Role.USER, user: User | None = None, *, stepped_up: bool = True
+    ) -> Api:
+        """A person at a browser, new unless named, who has just logged in."""
+        act, pepper = Act("test", now_ms()), self.world.secrets.pepper
+        with self.world.database.write() as tx:
+            user = user or self.world.user(tx, f"+86139{next(_phones):08}", role)
+            session, cookie = sessions.open_session(tx, act, pepper, user)
+            if not stepped_up:
+                tx.connection.execute(
+                    tables.sessions.update()
+                    .where(tables.sessions.c.id == session.id)
+                    .values(stepped_up_until_ms=0)
+                )
+        return Api(self.path, "", self.world, self.said, user, cookie)
+
+    def program(self, user: User, *, read_only: bool = False, sensitive: bool = True) -> Api:
+        """A program of somebody, with an access token of its own."""
+        with self.world.database.write() as tx:
+            _, token = sessions.create_access_token(
+                tx,
+                Act("test", now_ms()),
+                self.world.secrets.pepper,
+                user,
+                name=f"p{next(_numbers)}",
+                read_only=read_only,
+                is_sensitive=sensitive,
+            )
+        return Api(self.path, token, self.world, self.said, user)
 
     def good(self, method: str, target: str, body: Any = None) -> Any:
         """What a request is answered that must go well."""
@@ -101,10 +149,12 @@ def keys_of(opened: Api, vendor: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def api(data_dir: Path, flags: dict[str, object] | None = None) -> Iterator[Api]:
+def api(
+    data_dir: Path, flags: dict[str, object] | None = None, environ: dict[str, str] | None = None
+) -> Iterator[Api]:
     """The interface of an installation of its own, with its root account."""
     with open_world(data_dir) as world:
-        settings = config.load({"data_dir": data_dir, **(flags or {})}, {})
+        settings = config.load({"data_dir": data_dir, **(flags or {})}, environ or {})
         with _served(world, settings) as path:
             yield Api(path, make_root(world.database, world.secrets, world.act), world)
 
@@ -133,6 +183,7 @@ def _served(world: World, settings: Settings) -> Iterator[Path]:
             app = create_app(world.database, settings, secrets.pepper, secrets.keyring, clients)
             servers.append(Server(app, on_started=started.set))
             await servers[0].serve(sockets=[listener])
+            await app.state.messenger.close()
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))

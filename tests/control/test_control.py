@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from aipool.accounts import setup
+from aipool.accounts import sessions, setup
 from aipool.accounts.types import Role
 from aipool.installation import run_directory
 from aipool.kit.db import Database, open_database
@@ -166,9 +166,9 @@ def test_the_first_administrator_is_made_once(
     assert done.status == 201
     (access_token,) = re.findall(r"aipool-root-[A-Za-z0-9_-]+", done.body)
     with database.read() as connection:
-        user = setup.user_of_access_token(connection, pepper, access_token)
-    assert user is not None
-    assert (user.phone, user.role) == ("+8613800138001", Role.ROOT)
+        caller = sessions.caller_of_access_token(connection, pepper, access_token, world.act.at_ms)
+    assert caller is not None
+    assert (caller.user.phone, caller.user.role) == ("+8613800138001", Role.ROOT)
 
     again = submit(control, phone="13800138002", password="a long password", token=secret)
     assert again.status == 403

@@ -104,7 +104,7 @@ def test_a_choice_that_cannot_be_is_refused_and_the_others_are_carried_out(shop:
     made(shop)
     dear = Price(0, 0, 0, 10**18)
     wrong = [
-        (Choice("m", "m", "embedding", PRICE), "invalid_kind", "kind"),
+        (Choice("m", "m", "colour", PRICE), "invalid_kind", "kind"),
         (Choice("m", "no blanks", "chat", PRICE), "invalid_name", "name"),
         (Choice("", "m", "chat", PRICE), "invalid_name", "name"),
         (Choice("m", "m", "chat", None), "price_missing", "price"),

@@ -66,16 +66,19 @@ TAMPERING = {
     "a charge without a call": (
         f"{_FORGED} (1, 'wallet:2', 'revenue:usage', 5, 'usage', 'req_x', 'usage:req_x', 995, '');"
         "UPDATE accounts SET balance_nano = balance_nano - 5 WHERE account = 'wallet:2'",
-        {"L-13"},
+        {"L-13", "R-05"},
     ),
     "a call that was charged otherwise": (
         "UPDATE calls_{month} SET charged_nano = charged_nano + 1",
-        {"L-12", "L-13", "R-01"},
+        {"L-12", "L-13", "R-01", "R-06"},
     ),
-    "a call that is gone": ("DELETE FROM calls_{month} WHERE charged_nano > 0", {"L-13", "R-01"}),
+    "a call that is gone": (
+        "DELETE FROM calls_{month} WHERE charged_nano > 0",
+        {"L-13", "R-01", "R-06"},
+    ),
     "a call with other tokens": (
         "UPDATE calls_{month} SET output_tokens = output_tokens + 1",
-        {"L-12", "R-01"},
+        {"L-12", "R-01", "R-06"},
     ),
     "a call at another multiplier": (
         "UPDATE calls_{month} SET multiplier_ppm = 2000000",
@@ -84,10 +87,20 @@ TAMPERING = {
     "a call at an unknown price": ("UPDATE calls_{month} SET price_id = 99", {"L-12"}),
     "a write-off that nobody booked": (
         "UPDATE calls_{month} SET written_off_nano = 5 WHERE charged_nano = 0",
-        {"L-12", "L-13", "R-01"},
+        {"L-12", "L-13", "R-01", "R-06"},
     ),
-    "an hour that counts too much": ("UPDATE usage_hours SET calls = calls + 1", {"R-01"}),
-    "an hour that is gone": ("DELETE FROM usage_hours", {"R-01", "R-02"}),
+    "an hour that counts too much": (
+        "UPDATE usage_hours SET calls = calls + 1",
+        {"R-01", "R-05", "R-06"},
+    ),
+    "an hour that is gone": ("DELETE FROM usage_hours", {"R-01", "R-05", "R-06"}),
+    "a day that is gone": ("DELETE FROM usage_days", {"R-02", "R-05", "R-06"}),
+    "a day that charges too much": (
+        "UPDATE usage_days SET charged_nano = charged_nano + 1",
+        {"R-02", "R-05", "R-06"},
+    ),
+    "a total that is gone": ("DELETE FROM usage_totals WHERE kind = 1", {"R-06"}),
+    "a total of an upstream key": ("UPDATE usage_totals SET calls = 9 WHERE kind = 2", {"R-06"}),
     "a window that counts more than the token": (
         "INSERT INTO budgets (budget, window_no, cap, used) VALUES"
         f" ('token:{TOKEN}/day', 20000, 100, 51)",

@@ -14,6 +14,8 @@ from alembic.config import Config
 from sqlalchemy.engine import Connection
 
 from aipool import migrate
+from aipool.accounts.store import people, sessions
+from aipool.accounts.types import Role, Status, User, UserId
 from aipool.kit.db import Database, open_database
 from aipool.migrations.schema import metadata
 from aipool.pool import store
@@ -247,3 +249,29 @@ def test_the_id_of_a_deleted_vendor_is_not_given_again(database: Database) -> No
         )
 
     assert last.id > made[-1].id
+
+
+def test_people_and_their_tokens_go_along(database: Database) -> None:
+    upgrade(database, "0006")
+    with database.write() as tx:
+        for statement in (
+            "INSERT INTO users VALUES (7, '+8613800138001', 'h', 'root', 'active', 5)",
+            "INSERT INTO access_tokens (id, user_id, digest, created_at_ms)"
+            " VALUES (3, 7, CAST('d' AS {}), 6)".format(
+                "BLOB" if tx.connection.dialect.name == "sqlite" else "BYTEA"
+            ),
+        ):
+            tx.connection.exec_driver_sql(statement)
+
+    migrate.migrate(database)
+
+    with database.read() as connection:
+        user = people.user_by_phone(connection, "+8613800138001")
+        (token,) = sessions.access_tokens_of(connection, 7)
+    assert user == User(UserId(7), "+8613800138001", Role.ROOT, Status.ACTIVE, 5)
+    assert (token.id, token.is_sensitive, token.read_only, token.expires_at_ms) == (
+        3,
+        True,
+        False,
+        None,
+    )

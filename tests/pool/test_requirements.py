@@ -291,6 +291,7 @@ def test_s1_12_a_key_has_settings_of_its_own_beside_its_secret(world: World) -> 
         vendor = world.vendor(tx)
         made = add(world, tx, vendor, settings=settings)
         key = pool.get_key(tx.connection, made.id)
+        tx.finish()
         trail = audit.entries(tx.connection, pool.key_target(key.id))
 
         assert key.settings == replace_url(settings, "https://mirror.example/v1")
@@ -445,6 +446,7 @@ def test_s1_14_a_key_is_disabled_and_enabled(world: World) -> None:
 
     with world.database.write() as tx:
         pool.enable_key(tx, world.act, key)
+        tx.finish()
         trail = [entry.action for entry in audit.entries(tx.connection, pool.key_target(key.id))]
     assert called(world) == ["a", "b"]
     assert trail == ["key.enable", "key.disable", "key.create"]
@@ -486,6 +488,7 @@ def test_s1_17_enabling_makes_a_key_without_quota_normal(world: World) -> None:
 
         assert status(tx, after, world.act.at_ms) is Status.NORMAL
         assert after.generation == key.generation + 1
+        tx.finish()
         entry, *_ = audit.entries(tx.connection, pool.key_target(key.id))
         assert "exceeded: insufficient_quota" in str(entry.before)
     with world.database.read() as connection:

@@ -324,6 +324,7 @@ def test_a_test_that_was_good_is_not_heard_when_the_key_was_changed_meanwhile(
         now = pool.get_key(tx.connection, tested.id)
         assert pool.clear_health(tx, world.act, now, why="it answered")
 
+        tx.finish()
         entry, *_ = audit.entries(tx.connection, pool.key_target(now.id))
         assert (entry.action, entry.after) == ("key.clear_health", {"why": "it answered"})
         assert pool.get_key(tx.connection, now.id).generation == now.generation + 1
@@ -374,6 +375,7 @@ def test_the_trail_of_a_key_is_read_newest_first_and_page_by_page(world: World) 
         pool.disable_key(tx, world.act, key)
         pool.enable_key(tx, world.act, key)
 
+        tx.finish()
         newest, disabled = audit.entries(tx.connection, pool.key_target(key.id), limit=2)
         (created,) = audit.entries(tx.connection, pool.key_target(key.id), before_id=disabled.id)
 

@@ -11,7 +11,8 @@ import hmac
 
 from sqlalchemy.engine import Connection
 
-from aipool.accounts import service, store
+from aipool.accounts import service, sessions
+from aipool.accounts.store import people as store
 from aipool.accounts.types import Role, User
 from aipool.audit.service import record
 from aipool.audit.types import Act
@@ -64,17 +65,7 @@ def create_root(
         )
     store.delete_setup_link(tx.connection)
     root = service.create_user(tx, act, phone=phone, password_hash=password_hash, role=Role.ROOT)
-    access_token = digests.generate(digests.ROOT_PREFIX)
-    store.insert_access_token(
-        tx.connection,
-        user_id=root.id,
-        digest=digests.digest(pepper, access_token.encode()),
-        at_ms=act.at_ms,
+    _, access_token = sessions.create_access_token(
+        tx, act, pepper, root, name="root", is_sensitive=True, prefix=digests.ROOT_PREFIX
     )
-    record(tx, act, "access_token.create", service.target(root))
     return root, access_token
-
-
-def user_of_access_token(connection: Connection, pepper: bytes, secret: str) -> User | None:
-    """Who presents this access token; None when nobody has it."""
-    return store.user_of_access_token(connection, digests.digest(pepper, secret.encode()))

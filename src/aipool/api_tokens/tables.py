@@ -2,6 +2,9 @@
 
 A deleted token keeps its row, without its digest: the records of its calls name it, its
 name is free again, and nothing presented can match it.
+
+Secrets that stand in for a token's own for a while are apart: the one before the last rotation in
+its grace, and playground keys. No digest is in both tables.
 """
 
 from __future__ import annotations
@@ -39,6 +42,9 @@ api_tokens = sa.Table(
     # How often the limit was begun anew because its reset type was changed.
     sa.Column("limit_no", Int64, nullable=False, server_default="0"),
     *call_limit_columns(),
+    sa.Column("description", Text, nullable=False, server_default=""),
+    sa.Column("playground_allowed", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("content_days", Int64, nullable=False, server_default="0"),
     sa.CheckConstraint("limit_nano >= 0", name="limit_nano"),
     sa.CheckConstraint("(digest IS NULL) = (deleted_at_ms IS NOT NULL)", name="deleted"),
 )
@@ -50,4 +56,19 @@ sa.Index(
     unique=True,
     sqlite_where=api_tokens.c.deleted_at_ms.is_(None),
     postgresql_where=api_tokens.c.deleted_at_ms.is_(None),
+)
+
+token_stand_ins = sa.Table(
+    "token_stand_ins",
+    metadata,
+    sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+    sa.Column("token_id", Int64, sa.ForeignKey("api_tokens.id"), nullable=False),
+    # Whose playground key it is; 0 = a secret that was the token's own.
+    sa.Column("session_id", Int64, nullable=False),
+    # Unix seconds.
+    sa.Column("until", Int64, nullable=False),
+    sa.Column("created_at_ms", Int64, nullable=False),
+    sa.Index("ix_token_stand_ins_token_id", "token_id"),
+    sa.Index("ix_token_stand_ins_session_id", "session_id"),
+    sa.Index("ix_token_stand_ins_until", "until"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from aipool.groups.types import NO_CALL_LIMITS, CallLimits
 from aipool.kit.expiry import NEVER
@@ -44,7 +44,9 @@ class ApiToken:
     until `reset`, None = no limit of its own.  total_nano: what it may spend in its life,
     beside a limit that begins anew; None = no such cap.  limits: of its calls.  limit_no:
     how often the limit was begun anew because its reset type was changed.  last4: the end
-    of its secret.
+    of its secret.  playground_allowed: may a playground key stand in for it, which is bound to
+    a session in place of `ips`.  content_days: how long what its calls say is kept for its owner,
+    0 = not at all.
     """
 
     id: TokenId
@@ -62,6 +64,9 @@ class ApiToken:
     total_nano: int | None = None
     limit_no: int = 0
     limits: CallLimits = NO_CALL_LIMITS
+    description: str = ""
+    playground_allowed: bool = True
+    content_days: int = 0
 
     @property
     def limit_budget(self) -> str:
@@ -81,6 +86,9 @@ class ApiToken:
             reset=self.reset,
             total_nano=self.total_nano,
             limits=self.limits,
+            description=self.description,
+            playground_allowed=self.playground_allowed,
+            content_days=self.content_days,
         )
 
 
@@ -97,14 +105,45 @@ class TokenTerms:
     reset: Reset = Reset.NONE
     total_nano: int | None = None
     limits: CallLimits = NO_CALL_LIMITS
+    description: str = ""
+    playground_allowed: bool = True
+    content_days: int = 0
+
+
+#: What the calls of a playground key are marked with.
+PLAYGROUND = "playground"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenWithOwner:
-    """A token as it is looked up for a call."""
+    """A token as it is looked up for a call.
+
+    group_granted: may the owner's tokens be in its group.  until: when the secret that was
+    presented ends, in unix seconds, NEVER = with the token.  session_id: of the session whose
+    playground key was presented, 0 = it was a secret of the token.
+    """
 
     token: ApiToken
     user_active: bool
+    group_granted: bool = True
+    until: int = NEVER
+    session_id: int = 0
+
+    @property
+    def origin(self) -> str:
+        """What its calls are marked with."""
+        return PLAYGROUND if self.session_id else ""
+
+    @property
+    def expires_at(self) -> int:
+        """When what was presented is over, in unix seconds, NEVER = 0."""
+        return min(self.token.expires_at or self.until, self.until or self.token.expires_at)
+
+    @property
+    def ips(self) -> tuple[str, ...]:
+        """Networks that it may be used from, () = any: a playground key is bound to its session
+        instead."""
+        return () if self.session_id else self.token.ips
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +160,71 @@ class Standing:
     remaining_nano: int | None
     resets_at: int | None
     used_total_nano: int
+
+
+class Status(StrEnum):
+    """Why a token can be called with or not, the first that is true. Of the account, which may
+    be frozen or have no money, it says nothing."""
+
+    DISABLED = "disabled"
+    GROUP_NOT_GRANTED = "group_not_granted"
+    EXPIRED = "expired"
+    EXHAUSTED = "exhausted"
+    ACTIVE = "active"
+
+
+class Sort(StrEnum):
+    """In which order tokens are listed; each also backwards."""
+
+    CREATED = "created"
+    NAME = "name"
+    EXPIRES = "expires"
+    LIMIT = "limit"
+    USED = "used"
+    USED_TOTAL = "used_total"
+    REMAINING = "remaining"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which tokens of a user are listed, and in which order.
+
+    text: in name, description or the end of the secret, "" = any.  status, group_id, enabled:
+    None = any.  descending: the newest, the last, the most first.
+    """
+
+    text: str = ""
+    status: Status | None = None
+    group_id: int | None = None
+    enabled: bool | None = None
+    sort: Sort = Sort.CREATED
+    descending: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TokenListed:
+    """A token with how far its limits are used, and whether its group is its owner's."""
+
+    token: ApiToken
+    standing: Standing
+    group_granted: bool
+
+
+class Place(NamedTuple):
+    """Where a page ended: what it is sorted by, of its last token, and that token's id."""
+
+    key: int | str
+    token_id: int
+
+
+class StandIn(NamedTuple):
+    """A secret that stands in for a token's own until a moment.
+
+    until: unix seconds.  session_id: whose playground key it is, 0 = the secret before the last
+    rotation.
+    """
+
+    digest: bytes
+    token_id: int
+    session_id: int
+    until: int

@@ -20,7 +20,11 @@
       - {vendor_type: minimax, phrase: "account frozen", action: invalid}
     models:
       - name: MiniMax-M3
-        kind: chat
+        kind: chat               or embedding, image, audio, video, rerank, moderation
+        maker: MiniMax           these four left out: as they are
+        description: for agents
+        abilities: [tools, reasoning]
+        endpoints: [/v1/chat/completions]
         context: 200000
         max_output_tokens: 16384
         hidden_reasoning: true                                     left out: false
@@ -29,6 +33,8 @@
         routes:                  in the order of trying
           - {vendor: minimax, model: MiniMax-M3, cost: {input: 2, output: 8}, groups: [vip]}
                                  groups: those it is limited to; left out: all
+          - vendor: openai
+            cost: {input: 0.3, output: 1.2, currency: USD, rate: 7.1, rate_on: 2026-11-22}
     groups:
       - name: vip
         multiplier: 0.8
@@ -41,6 +47,10 @@
       - {user: "13800138000", name: production, group: vip, expires: 2027-01-31,
          models: [MiniMax-M3], ips: [203.0.113.0/24], secret: "${TOKEN}",
          limit: 50, reset: monthly, total: 500, limits: {rpm: 30}}
+
+A price and a cost may have any unit of catalog.quoting beside `input` and `output`, and tiers:
+{input: 2, output: 8, call: 0.01, tiers: [{above_tokens: 200000, input: 4, output: 16}]}.
+A model that is not charged by tokens of text leaves them out: {image: 0.2}.
 
 Money is in CNY, and a limit or a price of 0 is one: nothing may be spent, or it is free.
 A limit of calls is never 0. What is left out, left blank or `none` is not limited.
@@ -57,7 +67,8 @@ a password left out stays, and so does a token's secret.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from aipool.accounts import rules as account_rules
 from aipool.accounts.types import Role
@@ -66,8 +77,15 @@ from aipool.api_tokens.types import Reset, TokenTerms
 from aipool.apply.credit import opening_amount_nano
 from aipool.apply.fields import Reader
 from aipool.apply.nodes import ApplyRefused, Problem, read_nodes
+from aipool.catalog import quoting
 from aipool.catalog import rules as catalog_rules
-from aipool.catalog.types import CONTEXT_TOKENS_DEFAULT, MAX_OUTPUT_TOKENS_DEFAULT, Kind
+from aipool.catalog.types import (
+    CONTEXT_TOKENS_DEFAULT,
+    MAX_OUTPUT_TOKENS_DEFAULT,
+    TYPED,
+    Kind,
+    Quote,
+)
 from aipool.groups import rules as group_rules
 from aipool.groups.types import DEFAULT_NAME, NO_CALL_LIMITS, CallLimits
 from aipool.kit.errors import Invalid
@@ -123,11 +141,13 @@ class RouteEntry:
     upstream_model: str
     cost: Price
     groups: tuple[str, ...] = ()
+    cost_quote: Quote = TYPED
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model with its routes."""
+    """A model with its routes. free: a 0 was written where it has no price.  said: of maker,
+    description, abilities and endpoints, what is written."""
 
     line: int
     path: str
@@ -139,6 +159,9 @@ class ModelEntry:
     routes: tuple[RouteEntry, ...]
     hidden_reasoning: bool = False
     timeouts: Timeouts = NO_TIMEOUTS
+    free: bool = False
+    quote: Quote = TYPED
+    said: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +338,22 @@ def _model(entry: Reader) -> ModelEntry:
     )
     hidden = entry.parsed("hidden_reasoning", catalog_rules.yes_or_no, fallback=False)
     timeouts = _timeouts(entry)
-    price = _price(entry, "price", required=True)
+    written = entry.nested("price")
+    if written is None:
+        entry.refuse("price", "is missing: write {input: …, output: …} in CNY per 1M tokens")
+    price, quote, zeros = _price(written, text_required=kind is Kind.CHAT)
+    unpriced = catalog_rules.unpriced(kind, price)
+    if unpriced and written is not None and not zeros:
+        entry.refuse("price", f"says nothing of {unpriced}; write 0 if that is free")
+    said: dict[str, Any] = {}
+    for name_of in ("maker", "description"):
+        text = entry.text(name_of)
+        if text is not None:
+            said[name_of] = text
+    for name_of in ("abilities", "endpoints"):
+        words = entry.texts(name_of)
+        if words is not None:
+            said[name_of] = words
     routes = tuple(_route(route, name) for route in entry.items("routes"))
     if not routes:
         entry.refuse("routes", "a model needs at least one route")
@@ -333,6 +371,9 @@ def _model(entry: Reader) -> ModelEntry:
         routes,
         hidden,
         timeouts,
+        bool(unpriced),
+        quote,
+        said,
     )
 
 
@@ -353,23 +394,54 @@ def _timeouts(parent: Reader) -> Timeouts:
 def _route(entry: Reader, model: str) -> RouteEntry:
     vendor = entry.parsed("vendor", checked_name, "", required=True)
     upstream_model = entry.parsed("model", catalog_rules.model_name, model)
-    cost = _price(entry, "cost", required=False)
+    cost, quote, _ = _price(entry.nested("cost"), text_required=True)
     groups = tuple(dict.fromkeys(entry.texts("groups") or ()))
     entry.finish()
-    return RouteEntry(entry.line, entry.path, vendor, upstream_model, cost, groups)
+    return RouteEntry(entry.line, entry.path, vendor, upstream_model, cost, groups, quote)
 
 
-def _price(parent: Reader, name: str, *, required: bool) -> Price:
-    entry = parent.nested(name)
+def _price(entry: Reader | None, *, text_required: bool) -> tuple[Price, Quote, bool]:
+    """A price, what it was made from, and whether a 0 was written in it.
+
+    text_required: what is charged by tokens of text says both; where another unit is written, it
+    need not.
+    """
     if entry is None:
-        if required:
-            parent.refuse(name, "is missing: write {input: …, output: …} in CNY per 1M tokens")
-        return Price(0, 0, 0, 0)
-    input_nano = entry.parsed("input", catalog_rules.price_nano, 0, required=True)
-    output_nano = entry.parsed("output", catalog_rules.price_nano, 0, required=True)
-    cached_input_nano = entry.parsed("cached_input", catalog_rules.price_nano, input_nano)
+        return _FREE, TYPED, False
+    others = {name: entry.text(name) for name in (*quoting.AS_TEXT, *quoting.OTHER)}
+    tiers = [_tier(tier) for tier in entry.items("tiers")]
+    needed = text_required and not any(others.values())
+    amounts = {
+        "input": entry.text("input", required=needed),
+        "cached_input": entry.text("cached_input"),
+        "output": entry.text("output", required=needed),
+        **others,
+    }
+    currency = entry.text("currency") or quoting.CNY
+    rate, rate_on = entry.text("rate"), entry.text("rate_on") or ""
     entry.finish()
-    return Price(0, input_nano, cached_input_nano, output_nano)
+    try:
+        exchange = quoting.exchange(currency, rate, rate_on)
+        price, quote = quoting.price_of(amounts, tiers, exchange=exchange)
+    except Invalid as problem:
+        entry.refuse(problem.field, problem.message)
+        return _FREE, TYPED, False
+    zeros = any(text is not None and not text.strip("0.") for text in amounts.values())
+    return price, quote, zeros
+
+
+_FREE = Price(0, 0, 0, 0)
+
+
+def _tier(entry: Reader) -> dict[str, object]:
+    tier: dict[str, object] = {
+        "above_tokens": entry.parsed("above_tokens", catalog_rules.token_count, 1, required=True),
+        "cached_input": entry.text("cached_input"),
+    }
+    for name in ("input", "output"):
+        tier[name] = entry.text(name, required=True) or "0"
+    entry.finish()
+    return tier
 
 
 def _group(entry: Reader) -> GroupEntry:

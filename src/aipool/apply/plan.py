@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
+
+import msgspec
 
 from aipool.accounts import service as accounts
 from aipool.accounts.passwords import hash_password, password_matches
@@ -31,7 +33,7 @@ from aipool.apply.document import (
 from aipool.apply.nodes import ApplyRefused, Problem
 from aipool.audit.types import Act
 from aipool.catalog import service as catalog
-from aipool.catalog.types import ModelTerms, Route
+from aipool.catalog.types import NOTHING_SAID, About, ModelTerms, Route
 from aipool.groups import service as groups
 from aipool.groups.types import DEFAULT_NAME, Group
 from aipool.kit.db import Changes, Database, Transaction
@@ -225,9 +227,22 @@ class _Run:
             tuple(routes),
             entry.hidden_reasoning,
             entry.timeouts,
+            entry.free,
+            self.about(entry),
+            price_locked=True,
+            quote=entry.quote,
+            cost_quotes=tuple(route.cost_quote for route in entry.routes),
         )
         made, changed = catalog.put_model(self.tx, self.act, terms)
         self.note_made_or_changed("model", entry.name, None if made else changed)
+
+    def about(self, entry: ModelEntry) -> About | None:
+        """What is said of the model: what the file says, and of the rest what was said before."""
+        if not entry.said:
+            return None
+        there = catalog.find_model(self.tx.connection, entry.name)
+        before = catalog.get_about(self.tx.connection, there) if there else NOTHING_SAID
+        return msgspec.structs.replace(before, **entry.said)
 
     def group(self, entry: GroupEntry) -> None:
         before = groups.find_group(self.tx.connection, entry.name)
@@ -278,22 +293,40 @@ class _Run:
         name = f"{entry.phone}/{entry.name}"
         pepper = self.secrets.pepper
         token = api_tokens.find_token(self.tx.connection, user, entry.name)
+        if token is not None:
+            # The file does not say these.
+            kept = token.terms
+            terms = replace(
+                terms,
+                description=kept.description,
+                playground_allowed=kept.playground_allowed,
+                content_days=kept.content_days,
+            )
+        # What was taken away from a token that is there stays so.
+        asks = token is None or token.group_id != group.id
+        granted = self.grant(user, group) if asks else ()
         if token is None:
             _, secret = api_tokens.create_token(
                 self.tx, self.act, pepper, user, terms, secret=entry.secret
             )
-            self.note(Verb.CREATED, "token", name)
+            self.note(Verb.CREATED, "token", name, granted)
             if entry.secret is None:
                 self.applied.new_tokens.append(NewToken(entry.phone, entry.name, secret))
             return
         changed = api_tokens.change_token(
             self.tx, self.act, pepper, token, terms, secret=entry.secret
         )
-        self.note_change("token", name, changed)
+        self.note_change("token", name, (*changed, *granted))
+
+    def grant(self, user: User, group: Group) -> tuple[str, ...]:
+        """Who writes the file decides who may be in which group. What changed, in words."""
+        granted = groups.grant(self.tx, self.act, user.id, group)
+        return (f"group {group.name} granted",) if granted else ()
 
     def named_group(self, name: str) -> Group:
         if name == DEFAULT_NAME:
-            return groups.default_group(self.tx, self.act)
+            found = groups.find_group(self.tx.connection, name)
+            return found or groups.default_group(self.tx, self.act)
         return groups.get_group(self.tx.connection, name)
 
     def note(self, verb: Verb, kind: str, name: str, details: tuple[str, ...] = ()) -> None:

@@ -42,6 +42,25 @@ class Sent(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
+class Shown(BaseModel):
+    """Something that is answered: what clients are told that they get, and what they get."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class NotInForce(Shown):
+    """The change is saved; these do not act on it yet, and will as soon as they answer. What was
+    changed stands beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    not_in_force_on: list[str]
+
+
+#: What a route whose changes workers must know may answer as well, for its description.
+LATER: dict[int | str, dict[str, Any]] = {202: {"model": NotInForce}}
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """tell: says that a revision is committed, and gives who does not act on it by now."""
@@ -50,19 +69,44 @@ class Desk:
     tell: Callable[[Changes, int], Sequence[str]]
 
     def done(
-        self, tx: Transaction | None, content: Mapping[str, Any] | None = None, status: int = 200
+        self,
+        tx: Transaction | None,
+        content: Mapping[str, Any] | BaseModel | None = None,
+        status: int = 200,
     ) -> Response:
         """The answer after the commit. tx: None = nothing was changed.  content: None = there is
         nothing to show."""
+        if isinstance(content, BaseModel):
+            content = content.model_dump(mode="json", by_alias=True)
         waiting = list(self.tell(tx.changes, tx.revision)) if tx is not None else []
         if waiting:
             return JSONResponse({**(content or {}), "not_in_force_on": waiting}, 202)
         return Response(status_code=204) if content is None else JSONResponse(content, status)
 
 
+#: Of an address and of what a browser says of itself, so much is kept.
+_IP_CHARACTERS_MAX = 64
+_USER_AGENT_CHARACTERS_MAX = 200
+
+
 def act_of(request: Request) -> Act:
-    """Who does it, as the door of the application found out, and when."""
-    return Act(request.state.actor, now_ms())
+    """Who does it, as the door of the application found out, when, and from where."""
+    state, headers = request.state, request.headers
+    caller = getattr(state, "caller", None)
+    user = getattr(caller, "user", None)
+    return Act(
+        actor=getattr(state, "actor", "") or (f"user:{user.id}" if user else "visitor"),
+        at_ms=now_ms(),
+        role=str(user.role) if user else "",
+        # The worker in front puts the client's verified address here, and nothing else.
+        ip=_short(headers.get("x-forwarded-for", ""), _IP_CHARACTERS_MAX),
+        user_agent=_short(headers.get("user-agent", ""), _USER_AGENT_CHARACTERS_MAX),
+        request_id=getattr(state, "request_id", ""),
+    )
+
+
+def _short(text: str, characters_max: int) -> str:
+    return "".join(one for one in text[:characters_max] if one.isprintable())
 
 
 Acting = Annotated[Act, Depends(act_of)]

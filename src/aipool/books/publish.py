@@ -77,12 +77,14 @@ def token_view(connection: Connection, digest: bytes) -> TokenView | None:
         user_id=token.user_id,
         group_id=token.group_id,
         name=token.name,
-        expires_at=token.expires_at,
+        expires_at=found.expires_at,
         models=token.models,
-        ips=token.ips,
+        ips=found.ips,
         budgets=tuple(budgets),
         blocked=token_rules.why_blocked(found),
         limits=_call_limits(token.limits),
+        origin=found.origin,
+        content_days=token.content_days,
     )
 
 

@@ -1,46 +1,54 @@
-"""Use cases of the call log."""
+"""Use cases of the call log.
+
+the books   record · known
+reading     get · recent · page
+the years   keep_from · let_go_of_calls · let_go_of_hours
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Connection
 
-from aipool.calls import store
-from aipool.calls.types import DAY_HOURS, HOUR_MS, CallRow, KeyHour, KeyStats, UsageHour
-from aipool.kit.db import Transaction
+from aipool.calls import rules, store
+from aipool.calls.latency import BUCKETS
+from aipool.calls.rules import month_of
+from aipool.calls.store import keeping, pages, sums
+from aipool.calls.summing import additions_of
+from aipool.calls.types import (
+    DAY_HOURS,
+    HOUR_MS,
+    CallRow,
+    Kept,
+    KeyHour,
+    KeyStats,
+    Place,
+    Search,
+    Span,
+    Sums,
+    TotalOf,
+    used_by,
+)
+from aipool.catalog.service import prices_by_id
+from aipool.kit.db import Database, Deadline, TookTooLong, Transaction
+from aipool.kit.errors import NotFound
+from aipool.rating.bill import Bill, bill
 
 # A rid is `req_`, 12 hex digits of unix milliseconds, and what makes it unique (kit.ids).
 _RID_TIME = slice(4, 16)
-# Hours of 1970 and of 9999, the years that a month can be named in.
-_HOUR_MAX = 70_388_000
 
 
 def record(tx: Transaction, rows: Iterable[CallRow], key_hours: Sequence[KeyHour] = ()) -> None:
-    """Writes calls and adds them to the hourly sums, all in the caller's transaction.
+    """Writes calls and adds them to every roll-up, all in the caller's transaction.
 
     key_hours: the sums of these calls' tries, each key and hour once, in their order.
     """
     by_month: dict[str, list[CallRow]] = {}
-    sums: dict[tuple[int, int, int, int, str], list[int]] = {}
     for row in rows:
-        hour = row.at_ms // HOUR_MS
-        by_month.setdefault(_month(hour), []).append(row)
-        key = (hour, row.user_id, row.token_id, row.group_id, row.model)
-        total = sums.get(key)
-        if total is None:
-            total = sums[key] = [0] * 8
-        total[0] += row.calls
-        if row.status >= 400 or row.error:
-            total[1] += row.calls
-        total[2] += row.input_tokens
-        total[3] += row.cached_tokens
-        total[4] += row.output_tokens
-        total[5] += row.charged_nano
-        total[6] += row.written_off_nano
-        total[7] += row.cost_nano
+        by_month.setdefault(month_of(row.at_ms // HOUR_MS), []).append(row)
     if not by_month:
         return
     there = store.months_among(tx.connection, by_month)
@@ -48,7 +56,7 @@ def record(tx: Transaction, rows: Iterable[CallRow], key_hours: Sequence[KeyHour
         if month not in there:
             store.open_month(tx.connection, month)
         store.insert_calls(tx.connection, month, month_rows)
-    store.add_usage(tx.connection, [UsageHour(*key, *sums[key]) for key in sorted(sums)])
+    sums.add(tx.connection, additions_of(chain.from_iterable(by_month.values())))
     store.add_key_hours(tx.connection, key_hours)
 
 
@@ -59,6 +67,25 @@ def get(connection: Connection, rid: str) -> CallRow | None:
         if row is not None:
             return row
     return None
+
+
+def find(connection: Connection, rid: str, *, user_id: int | None = None) -> CallRow:
+    """One call by its id, of a user or of anybody. Raises NotFound: somebody else's, and one that
+    the log has let go, is not there."""
+    call = get(connection, rid) if "\0" not in rid else None
+    kept_from_ms = keeping.kept(connection).calls_from_ms
+    if call is None or user_id not in (None, call.user_id) or call.at_ms < kept_from_ms:
+        raise NotFound("call_unknown", "there is no such call in the log")
+    return call
+
+
+def bill_of(connection: Connection, call: CallRow) -> Bill:
+    """The bill of a call at the price it was made at. Raises NotFound for a call without one, as
+    refusals are."""
+    price = prices_by_id(connection).get(call.price_id)
+    if price is None:
+        raise NotFound("call_without_price", "nothing was served, so there is no bill")
+    return bill(used_by(call), price, call.multiplier_ppm)
 
 
 def recent(
@@ -73,19 +100,100 @@ def recent(
 
     before_rid: the last row of the page before.
     """
-    page: list[CallRow] = []
-    for month in store.months(connection):
-        if len(page) >= limit:
+    before = None
+    if before_rid is not None:
+        last = get(connection, before_rid)
+        before = Place(last.at_ms if last else _time_of(before_rid), before_rid)
+    wanted = Search(user_id=user_id, token_id=token_id)
+    return page(connection, wanted, before=before, limit=limit).rows
+
+
+class Page(NamedTuple):
+    """Calls, newest first. next: where the next page begins, None = there is none."""
+
+    rows: list[CallRow]
+    next: Place | None
+
+
+def page(
+    connection: Connection, search: Search, *, before: Place | None = None, limit: int
+) -> Page:
+    """The newest calls that are looked for, older than `before`.
+
+    Raises Invalid (`empty_range`, `narrow_the_search`).
+    """
+    rules.check(search)
+    if search.rid is not None:
+        return Page(_named(connection, search), None)
+    search = rules.within(search, keeping.kept(connection).calls_from_ms)
+    deadline = Deadline(rules.SECONDS_MAX)
+    found: list[CallRow] = []
+    try:
+        for month in _months_of(connection, search, before):
+            found += pages.page(
+                connection,
+                month,
+                search,
+                before=before,
+                limit=limit + 1 - len(found),
+                deadline=deadline,
+            )
+            if len(found) > limit:
+                break
+    except TookTooLong:
+        raise rules.too_long() from None
+    rows = found[:limit]
+    more = Place(rows[-1].at_ms, rows[-1].rid) if len(found) > limit else None
+    return Page(rows, more)
+
+
+#: Calls of one read of an export: short, so that the database's log can be moved meanwhile.
+STREAMED_AT_ONCE = 2_000
+
+
+def stream(database: Database, search: Search) -> Iterator[list[CallRow]]:
+    """Everything that is looked for, newest first, in reads of their own: memory holds one page,
+    and nobody waits for the reader. Calls that arrive meanwhile are not in it.
+
+    Raises Invalid (`empty_range`). What no index serves takes as long as it takes.
+    """
+    rules.check_range(search)
+    before: Place | None = None
+    while True:
+        with database.read(patient=True) as connection:
+            rows = _stretch(connection, search, before)
+        if not rows:
+            return
+        yield rows
+        before = Place(rows[-1].at_ms, rows[-1].rid)
+
+
+def _stretch(connection: Connection, search: Search, before: Place | None) -> list[CallRow]:
+    if search.rid is not None:
+        return [] if before else _named(connection, search)
+    search = rules.within(search, keeping.kept(connection).calls_from_ms)
+    found: list[CallRow] = []
+    for month in _months_of(connection, search, before):
+        limit = STREAMED_AT_ONCE - len(found)
+        found += pages.page(connection, month, search, before=before, limit=limit, deadline=None)
+        if len(found) == STREAMED_AT_ONCE:
             break
-        page += store.recent(
-            connection,
-            month,
-            user_id=user_id,
-            token_id=token_id,
-            before_rid=before_rid,
-            limit=limit - len(page),
-        )
-    return page
+    return found
+
+
+def _named(connection: Connection, search: Search) -> list[CallRow]:
+    """The one call of this id, if the rest of the search is true of it."""
+    assert search.rid is not None
+    call = get(connection, search.rid)
+    return [call] if call is not None and rules.is_found(call, search) else []
+
+
+def _months_of(connection: Connection, search: Search, before: Place | None) -> list[str]:
+    """The months that can have what is looked for, newest first."""
+    first = month_of((search.from_ms or 0) // HOUR_MS)
+    ends = [end for end in (search.to_ms, before.at_ms if before else None) if end is not None]
+    last = month_of(min(ends) // HOUR_MS) if ends else "999999"
+    return [month for month in store.months(connection) if first <= month <= last]
 
 
 def known(connection: Connection, rids: Collection[str]) -> set[str]:
@@ -107,16 +215,120 @@ def key_stats(
     return store.key_stats(connection, first_hour, key_ids)
 
 
+# --- roll-ups -------------------------------------------------------------------------------------
+
+#: Days that are looked through at once for those on which somebody called.
+_DAYS_AT_ONCE = 366
+
+
+def charged_days(
+    connection: Connection,
+    user_id: int,
+    *,
+    days: range,
+    before: tuple[int, int] | None = None,
+    limit: int,
+) -> list[tuple[int, int, Sums]]:
+    """What a user's tokens were charged, by (day, token), the newest day first, within these days
+    (unix time in whole days) and behind `before`."""
+    kept = sums.days_kept(connection)
+    start = max(days.start, kept.start)
+    end = min(days.stop, kept.stop, before[0] + 1 if before else kept.stop)
+    found: list[tuple[int, int, Sums]] = []
+    while end > start and len(found) < limit:
+        stretch = range(max(start, end - _DAYS_AT_ONCE), end)
+        used = sums.used_days(connection, user_id, stretch, limit)
+        found += sums.charged_days(connection, user_id, used, before=before)
+        end = used[-1] if len(used) == limit else stretch.start
+    return found[:limit]
+
+
+def totals(
+    connection: Connection, span: Span, kind: TotalOf, ats: range, owner_id: int = 0
+) -> dict[int, Sums]:
+    """The sums of a user, of an upstream key or of everybody, by time (in whole spans)."""
+    return sums.totals(connection, span, kind, ats, owner_id)
+
+
+def totals_by(
+    connection: Connection, span: Span, kind: TotalOf, ats: range, name: str, *, limit: int
+) -> list[tuple[Any, Sums]]:
+    """The sums over a stretch of time by owner_id, group_id or model, the dearest first."""
+    return sums.totals_by(connection, span, kind, ats, name, limit)
+
+
+def usage_of(
+    connection: Connection, span: Span, user_id: int, ats: range
+) -> dict[tuple[int, str], Sums]:
+    """A user's sums over a stretch of time, by (token, model)."""
+    return sums.usage_of(connection, span, user_id, ats)
+
+
+def latencies_of(connection: Connection, span: Span, ats: range, user_id: int = 0) -> Latencies:
+    """How long the calls of a user, or of everybody, took."""
+    counts = sums.latencies_of(connection, span, ats, user_id)
+    return Latencies(counts[:BUCKETS], counts[BUCKETS:])
+
+
+class Latencies(NamedTuple):
+    """Counts by bucket (calls.latency): of the first token, and of the whole call."""
+
+    first: list[int]
+    whole: list[int]
+
+
+# --- letting go of what is old --------------------------------------------------------------------
+
+#: Rows that one transaction deletes: some 20 ms, for which the books wait at most.
+BITE = 500
+
+
+def keep_from(tx: Transaction, calls_from_ms: int, hours_from: int) -> None:
+    """What is older is no longer found, and is to be let go. It never comes back: an earlier
+    moment than the last leaves that one."""
+    last = keeping.kept(tx.connection)
+    wanted = Kept(max(last.calls_from_ms, calls_from_ms), max(last.hours_from, hours_from))
+    if wanted != last:
+        keeping.put_kept(tx.connection, wanted)
+
+
+def kept_from_ms(connection: Connection) -> int:
+    """From when on the log has its calls."""
+    return keeping.kept(connection).calls_from_ms
+
+
+def let_go_of_calls(tx: Transaction) -> bool:
+    """Deletes a bite of the calls that are not kept. False = there are none left."""
+    connection = tx.connection
+    before_ms = keeping.kept(connection).calls_from_ms
+    current = month_of(before_ms // HOUR_MS)
+    months = [month for month in store.months(connection) if month <= current]
+    if not months:
+        return False
+    oldest = months[-1]
+    if oldest == current:
+        return keeping.delete_calls(connection, oldest, before_ms, BITE) == BITE
+    if connection.dialect.name == "sqlite" and (
+        keeping.drop_index(connection, oldest) or keeping.delete_some(connection, oldest, BITE)
+    ):
+        return True
+    keeping.drop_month(connection, oldest)
+    return True
+
+
+def let_go_of_hours(tx: Transaction) -> bool:
+    """Deletes a bite of the hourly sums that are not kept. False = there are none left."""
+    before = keeping.kept(tx.connection).hours_from
+    return keeping.delete_hours(tx.connection, before, BITE) > 0
+
+
 def _months_likely_first(connection: Connection, rid: str) -> list[str]:
-    there = store.months(connection)
+    likely = month_of(_time_of(rid) // HOUR_MS)
+    return sorted(store.months(connection), key=lambda month: month != likely)
+
+
+def _time_of(rid: str) -> int:
     try:
-        likely = _month(int(rid[_RID_TIME], 16) // HOUR_MS)
+        return int(rid[_RID_TIME], 16)
     except ValueError:
-        return there
-    return sorted(there, key=lambda month: month != likely)
-
-
-@lru_cache(maxsize=64)
-def _month(hour: int) -> str:
-    seconds = min(max(hour, 0), _HOUR_MAX) * 3600
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y%m}"
+        return 0

@@ -219,3 +219,20 @@ idempotency_keys = sa.Table(
     sa.Column("at_ms", Int64, nullable=False),
     sa.Index(None, "at_ms"),
 )
+
+
+#: What was said in calls whose tokens' owners want it kept. The texts are sealed.
+call_contents = sa.Table(
+    "call_contents",
+    metadata,
+    sa.Column("rid", Text, primary_key=True),
+    sa.Column("token_id", Int64, nullable=False),
+    sa.Column("user_id", Int64, nullable=False),
+    sa.Column("expires_at_ms", Int64, nullable=False),
+    sa.Column("sealed_request", Text, nullable=False),
+    sa.Column("request_cut", sa.Boolean, nullable=False),
+    sa.Column("sealed_answer", Text, nullable=False),
+    sa.Column("answer_cut", sa.Boolean, nullable=False),
+    sa.Index(None, "expires_at_ms"),
+    sa.Index(None, "token_id"),
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 import msgspec
@@ -10,6 +12,12 @@ from aipool.rating.types import Units, Usage
 
 HOUR_MS = 3_600_000
 DAY_HOURS = 24
+DAY_MS = DAY_HOURS * HOUR_MS
+#: A status from here on is a failure; 499 = the client had left.
+FAILURES_FROM = 400
+CLIENT_LEFT = 499
+#: The endpoint of nearly every call; an index of the others is small.
+COMMON_ENDPOINT = "chat"
 #: What a try says whose client left: it is no failure of the key.
 CLIENT_GONE = "client_gone"
 
@@ -83,6 +91,167 @@ class UsageHour(NamedTuple):
     charged_nano: int
     written_off_nano: int
     cost_nano: int
+
+
+class UsageDay(NamedTuple):
+    """The same in one UTC day. day: unix time in whole days."""
+
+    day: int
+    user_id: int
+    token_id: int
+    group_id: int
+    model: str
+    calls: int
+    errors: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    charged_nano: int
+    written_off_nano: int
+    cost_nano: int
+
+
+class Span(IntEnum):
+    """How long a sum of `Total` and `Latency` is over: a UTC hour, or a UTC day."""
+
+    HOUR = 1
+    DAY = 24
+
+
+class TotalOf(IntEnum):
+    """Whose sum it is. EVERYBODY: by group and model.  USER: owner_id is a user.  KEY: owner_id is
+    the upstream key that answered, 0 = none did.  The latter two have neither group nor model."""
+
+    EVERYBODY = 0
+    USER = 1
+    KEY = 2
+
+
+class Total(NamedTuple):
+    """The sums of many tokens' calls, in the order of the columns. at: unix time in whole spans.
+    The rest as in UsageHour."""
+
+    span: int
+    kind: int
+    at: int
+    owner_id: int
+    group_id: int
+    model: str
+    calls: int
+    errors: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    charged_nano: int
+    written_off_nano: int
+    cost_nano: int
+
+
+class Sums(NamedTuple):
+    """What some calls come to: the last columns of UsageHour."""
+
+    calls: int = 0
+    errors: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    charged_nano: int = 0
+    written_off_nano: int = 0
+    cost_nano: int = 0
+
+    def plus(self, other: Sums) -> Sums:
+        """Both together."""
+        return Sums._make(map(sum, zip(self, other, strict=True)))
+
+
+NO_SUMS = Sums()
+
+
+class Kept(NamedTuple):
+    """From when on the log has its calls (unix milliseconds) and its hours (unix hours): what is
+    older was let go, or is being let go."""
+
+    calls_from_ms: int = 0
+    hours_from: int = 0
+
+
+# --- searching ------------------------------------------------------------------------------------
+
+
+class Path(StrEnum):
+    """A way into a month's calls: the index that a page is read from."""
+
+    ALL = "all"
+    USER = "user"
+    TOKEN = "token"
+    MODEL = "model"
+    GROUP = "group"
+    KEY = "key"
+    STATUS = "status"
+    ENDPOINT = "endpoint"
+    USER_MODEL = "user_model"
+    USER_GROUP = "user_group"
+    USER_STATUS = "user_status"
+    USER_ENDPOINT = "user_endpoint"
+
+
+class Outcomes(StrEnum):
+    """A class of statuses. CLIENT_LEFT is 499 alone, and FAILED is not 499."""
+
+    OK = "2xx"
+    REFUSED = "4xx"
+    CLIENT_LEFT = "499"
+    FAILED = "5xx"
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """From this status to below that one."""
+        return _BOUNDS[self]
+
+
+_BOUNDS = {
+    Outcomes.OK: (0, FAILURES_FROM),
+    Outcomes.REFUSED: (FAILURES_FROM, 500),
+    Outcomes.CLIENT_LEFT: (CLIENT_LEFT, CLIENT_LEFT + 1),
+    Outcomes.FAILED: (500, 1000),
+}
+
+
+class Place(NamedTuple):
+    """Where a page ended: the next one begins with what is older than this call."""
+
+    at_ms: int
+    rid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is looked for; None = whatever.
+
+    from_ms, to_ms: arrived from this moment on, and before that one.  status: exactly this one;
+    outcome: one of a class.  charged: only those that were charged for.
+    """
+
+    user_id: int | None = None
+    token_id: int | None = None
+    model: str | None = None
+    group_id: int | None = None
+    key_id: int | None = None
+    vendor_id: int | None = None
+    outcome: Outcomes | None = None
+    status: int | None = None
+    endpoint: str | None = None
+    stream: bool | None = None
+    error: str | None = None
+    origin: str | None = None
+    upstream_request_id: str | None = None
+    rid: str | None = None
+    charged: bool = False
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+
+# --- upstream keys --------------------------------------------------------------------------------
 
 
 class KeyHour(NamedTuple):

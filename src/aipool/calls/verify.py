@@ -5,10 +5,16 @@ L-12  charged + written off = the rating of the usage at the call's price; of a 
 L-13  each call's transfers are what its row says, on its user's wallet, and there are
       no others
 R-01  the hourly sums are the sums of the calls
-R-02  a token's counted use is what its calls cost
+R-02  a token's counted use is what its days cost
 R-03  the hourly sums of upstream keys are those of the calls' tries, from the second hour on in
       which there are any: an older program kept none
 R-04  what a call cost us is the rating of its usage at the route's cost, where that is named
+R-05  the daily sums are the sums of the hours, and what they say a user was charged on a day is
+      what the ledger moved
+R-06  the totals of everybody, of users and of upstream keys are the sums of what they are totals of
+R-07  the histograms are those of the calls, from the second hour on in which there are any
+
+What the log has let go of is not missed: its money is still in the ledger and in the days.
 """
 
 from __future__ import annotations
@@ -20,7 +26,20 @@ import msgspec
 from sqlalchemy.engine import Connection
 
 from aipool.calls import store
-from aipool.calls.types import CLIENT_GONE, HOUR_MS, CheckedCall, KeyHour, UsageHour, used_by
+from aipool.calls.latency import LATENCY_COLUMNS
+from aipool.calls.store import keeping, sums
+from aipool.calls.tables import SUMS
+from aipool.calls.types import (
+    CLIENT_GONE,
+    DAY_HOURS,
+    HOUR_MS,
+    CheckedCall,
+    Kept,
+    KeyHour,
+    Span,
+    TotalOf,
+    used_by,
+)
 from aipool.catalog.service import prices_by_id
 from aipool.kit.money import AMOUNT_NANO_MAX
 from aipool.ledger import service as ledger
@@ -45,19 +64,29 @@ class Totals:
 
 def differences(connection: Connection, totals: Totals) -> Iterator[Difference]:
     """Every difference; `connection` must see one moment throughout."""
-    tries = _Tries(store.first_key_hour(connection))
-    yield from _calls(connection, totals, tries)
-    yield from _sums(connection)
+    kept = keeping.kept(connection)
+    tries = _Tries(store.first_key_hour(connection), _from(kept.calls_from_ms, HOUR_MS))
+    yield from _calls(connection, totals, tries, kept)
+    yield from _sums(connection, kept)
+    yield from _totals(connection, kept)
+    yield from _latencies(connection, kept)
     yield from _sums_of_keys(connection, tries)
     yield from _use_of_tokens(connection)
+    yield from _days_of_money(connection)
+
+
+def _from(moment: int, part: int) -> int:
+    """The first whole part that lies at or after a moment."""
+    return -(-moment // part)
 
 
 class _Tries:
     """What the calls say of each upstream key in each hour. first_hour: the oldest that has
-    sums, None = there are none."""
+    sums, None = there are none.  kept_from: the oldest whose calls are all there."""
 
-    def __init__(self, first_hour: int | None) -> None:
+    def __init__(self, first_hour: int | None, kept_from: int) -> None:
         self.first_hour = first_hour
+        self.kept_from = kept_from
         self._sums: dict[tuple[int, int], list[int]] = {}
 
     def add(self, call: CheckedCall) -> None:
@@ -82,10 +111,14 @@ class _Tries:
 _attempts_of = msgspec.json.Decoder(list[tuple[Any, ...]]).decode
 
 
-def _calls(connection: Connection, totals: Totals, tries: _Tries) -> Iterator[Difference]:
+def _calls(
+    connection: Connection, totals: Totals, tries: _Tries, kept: Kept
+) -> Iterator[Difference]:
     prices = prices_by_id(connection)
-    usage = _Following(ledger.charges_by_call(connection, TransferKind.USAGE))
-    writeoffs = _Following(ledger.charges_by_call(connection, TransferKind.WRITEOFF))
+    usage, writeoffs = (
+        _Following(ledger.charges_by_call(connection, kind), kept.calls_from_ms)
+        for kind in (TransferKind.USAGE, TransferKind.WRITEOFF)
+    )
     for call in store.stream_calls(connection):
         totals.calls += 1
         tries.add(call)
@@ -139,14 +172,15 @@ def _text(charge: Charge | None) -> str:
 class _Following:
     """Charges in the order of rid, walked beside the calls."""
 
-    def __init__(self, charges: Iterator[Charge]) -> None:
+    def __init__(self, charges: Iterator[Charge], kept_from_ms: int) -> None:
         self._charges = charges
+        self._kept_from_ms = kept_from_ms
         self._next = next(charges, None)
 
     def before(self, rid: str) -> Iterator[Charge]:
         """Those below this rid, which no call has claimed."""
         while self._next is not None and self._next[0] < rid:
-            yield self._next
+            yield from self._missed(self._next)
             self._next = next(self._charges, None)
 
     def at(self, rid: str) -> Charge | None:
@@ -160,18 +194,83 @@ class _Following:
     def rest(self) -> Iterator[Charge]:
         """Those after the last call."""
         while self._next is not None:
-            yield self._next
+            yield from self._missed(self._next)
             self._next = next(self._charges, None)
 
+    def _missed(self, charge: Charge) -> Iterator[Charge]:
+        if charge[3] >= self._kept_from_ms:
+            yield charge
 
-def _sums(connection: Connection) -> Iterator[Difference]:
-    kept = ((row[:5], row[5:]) for row in store.stream_usage(connection))
-    taken = ((row[:5], row[5:]) for row in store.stream_usage_of_calls(connection))
-    names = UsageHour._fields[5:]
-    for key, wanted, found in _side_by_side(taken, kept):
+
+def _sums(connection: Connection, kept: Kept) -> Iterator[Difference]:
+    hour = max(_from(kept.calls_from_ms, HOUR_MS), kept.hours_from)
+    day = _from(kept.hours_from, DAY_HOURS)
+    for claim, unit, there, taken in (
+        (
+            "R-01",
+            "hour",
+            sums.stream_hours(connection, hour),
+            sums.stream_hours_of_calls(connection, hour),
+        ),
+        (
+            "R-05",
+            "day",
+            sums.stream_days(connection, day),
+            sums.stream_days_of_hours(connection, day),
+        ),
+    ):
+        where = unit + " {}, user {}, token {}, group {}, model {}"
+        yield from _compared(claim, where, 5, SUMS, taken, there)
+
+
+def _totals(connection: Connection, kept: Kept) -> Iterator[Difference]:
+    for span in Span:
+        for kind in TotalOf:
+            start = kept.hours_from if span is Span.HOUR else 0
+            if kind is TotalOf.KEY:
+                start = max(start, _from(kept.calls_from_ms, span * HOUR_MS))
+            there = sums.stream_totals(connection, span, kind, start)
+            taken = sums.stream_totals_again(connection, span, kind, start)
+            where = "totals of span {}, kind {}, at {}, owner {}, group {}, model {}"
+            yield from _compared("R-06", where, 6, SUMS, taken, there)
+
+
+def _latencies(connection: Connection, kept: Kept) -> Iterator[Difference]:
+    first = sums.first_latency(connection)
+    if first is None:
+        return
+    first = max(first + 1, _from(kept.calls_from_ms, HOUR_MS), kept.hours_from)
+    for span in Span:
+        start = _from(first, span)
+        there = sums.stream_latencies(connection, span, start)
+        taken = sums.stream_latencies_of_calls(connection, span, start)
+        where = f"latencies of span {span}, " + "at {}, user {}, model {}"
+        yield from _compared("R-07", where, 3, LATENCY_COLUMNS, taken, there)
+
+
+def _compared(
+    claim: str,
+    where: str,
+    key_length: int,
+    names: tuple[str, ...],
+    taken: Iterator[tuple[Any, ...]],
+    there: Iterator[tuple[Any, ...]],
+) -> Iterator[Difference]:
+    """Where rows differ from the same rows as they are taken again, by the first columns."""
+    ones, others = (
+        ((row[:key_length], row[key_length:]) for row in rows) for rows in (taken, there)
+    )
+    for key, wanted, found in _side_by_side(ones, others):
         if wanted != found:
-            where = "hour {}, user {}, token {}, group {}, model {}".format(*key)
-            yield Difference("R-01", where, _named(names, wanted), _named(names, found))
+            yield Difference(claim, where.format(*key), _named(names, wanted), _named(names, found))
+
+
+def _days_of_money(connection: Connection) -> Iterator[Difference]:
+    there, moved = sums.charged_by_day(connection), ledger.charged_by_day(connection)
+    for key, wanted, found in _side_by_side(moved, there):
+        if wanted != found:
+            where = "charged on day {} to user {}".format(*key)
+            yield Difference("R-05", where, str(wanted or 0), str(found or 0))
 
 
 def _sums_of_keys(connection: Connection, tries: _Tries) -> Iterator[Difference]:
@@ -179,6 +278,8 @@ def _sums_of_keys(connection: Connection, tries: _Tries) -> Iterator[Difference]
     names = KeyHour._fields[2:7]
     for key, wanted, found in _side_by_side(tries.sums(), kept):
         if wanted == found or tries.first_hour is None or key[1] < tries.first_hour:
+            continue
+        if key[1] < tries.kept_from:
             continue
         if key[1] == tries.first_hour and _is_part(found, wanted):
             continue
@@ -200,7 +301,7 @@ def _named(names: tuple[str, ...], values: tuple[int, ...] | None) -> str:
 
 def _use_of_tokens(connection: Connection) -> Iterator[Difference]:
     kept = ((name, used) for name, used in ledger.used_by_tokens(connection) if used)
-    for name, wanted, found in _side_by_side(store.used_by_tokens(connection), kept):
+    for name, wanted, found in _side_by_side(sums.used_by_tokens(connection), kept):
         if wanted != found:
             yield Difference("R-02", f"used of {name}", str(wanted or 0), str(found or 0))
 

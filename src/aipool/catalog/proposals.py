@@ -20,13 +20,14 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_CEILING, Decimal, localcontext
+from decimal import Decimal
 from importlib import metadata, resources
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from aipool.catalog.quoting import ceiling_nano
 from aipool.kit.errors import Invalid
-from aipool.kit.money import NANO_PER_CNY, PRICE_NANO_MAX
+from aipool.kit.money import PRICE_NANO_MAX
 from aipool.rating.types import Price
 
 #: About the mean of recent years; an operator who knows better says so.
@@ -37,7 +38,6 @@ MARKUP_DEFAULT = Decimal(1)
 FACTOR_MAX = Decimal(100)
 
 _FILE = "list_prices.toml"
-_DIGITS = 60
 _FACTOR = re.compile(r"\d{1,3}(\.\d{1,9})?", re.ASCII)
 
 
@@ -97,8 +97,8 @@ def propose(listed: Listed, terms: Terms) -> Proposal | None:
     """What this makes in nano-yuan; None when it is dearer than can be stored."""
     rate = terms.cny_per_usd if listed.price.currency == "USD" else None
     factor = Decimal(1) if rate is None else rate
-    cost = tuple(_nano(amount, factor) for amount in listed.price[:3])
-    price = tuple(_nano(Decimal(amount), terms.markup, scale=1) for amount in cost)
+    cost = tuple(ceiling_nano(amount, factor) for amount in listed.price[:3])
+    price = tuple(ceiling_nano(Decimal(amount), terms.markup, scale=1) for amount in cost)
     if max(*cost, *price) > PRICE_NANO_MAX:
         return None
     return Proposal(_price(cost), _price(price), listed, rate)
@@ -110,19 +110,20 @@ def published(base_url: str, model: str, at: datetime) -> Listed | None:
 
     The first call may take half a second, to read what the package knows.
     """
-    return _from_file(base_url, model) or _from_package(base_url, model, at)
+    return published_in_yuan(base_url, model) or _from_package(base_url, model, at)
+
+
+def in_yuan(model: str) -> Listed | None:
+    """What the file beside this one says of a model of this name, whoever serves it."""
+    for models in _listed_prices().values():
+        if model.lower() in models:
+            return models[model.lower()]
+    return None
 
 
 def told(price: ListPrice, vendor: str) -> Listed:
     """A price that the vendor's own list of models carries."""
     return Listed(price, f"the list of models of {vendor}")
-
-
-def _nano(amount: Decimal, factor: Decimal, *, scale: int = NANO_PER_CNY) -> int:
-    with localcontext() as exact:
-        exact.prec = _DIGITS
-        exact.rounding = ROUND_CEILING
-        return int((amount * factor * scale).to_integral_value())
 
 
 # --- the file -------------------------------------------------------------------------------
@@ -131,7 +132,8 @@ def _nano(amount: Decimal, factor: Decimal, *, scale: int = NANO_PER_CNY) -> int
 _DATED = re.compile(r"-(\d{6}|\d{8}|\d{4}-\d{2}-\d{2})$", re.ASCII)
 
 
-def _from_file(base_url: str, model: str) -> Listed | None:
+def published_in_yuan(base_url: str, model: str) -> Listed | None:
+    """What the file says of a model of the vendor that lives at this address."""
     of_host = _listed_prices().get(urlsplit(base_url).hostname or "", {})
     name = model.lower()
     return of_host.get(name) or of_host.get(_DATED.sub("", name))

@@ -7,6 +7,11 @@ Refusals (kit.errors):
     routes_missing           422    a model is served by somebody
     too_many_routes          422
     invalid_timeout          422
+    price_missing            422    a model on sale has a price for what it can use
+    no_routes                409    a model on sale is served by somebody
+    model_exists             409
+    model_in_use             409    a list of models names it
+and those of catalog.rules and catalog.quoting.
 """
 
 from __future__ import annotations
@@ -17,16 +22,29 @@ from sqlalchemy.engine import Connection
 
 from aipool.audit.service import record
 from aipool.audit.types import Act
-from aipool.catalog import store
-from aipool.catalog.types import Model, ModelTerms, Route, same_price
+from aipool.catalog import rules, store
+from aipool.catalog.quoting import TEXT, amounts_of
+from aipool.catalog.types import (
+    NOTHING_SAID,
+    TYPED,
+    About,
+    Kind,
+    Model,
+    ModelTerms,
+    PriceVersion,
+    Quote,
+    Route,
+    same_price,
+)
 from aipool.kit.db import Transaction
-from aipool.kit.errors import Invalid, NotFound
-from aipool.kit.money import format_cny
+from aipool.kit.errors import Conflict, Invalid, NotFound
 from aipool.rating.types import Price
 from aipool.vendors.types import Timeouts
 
 #: A call tries a handful of them; more is a mistake of a program.
 ROUTES_MAX = 100
+#: More versions of a price than anybody reads at a time.
+VERSIONS_MAX = 200
 
 
 def put_model(tx: Transaction, act: Act, terms: ModelTerms) -> tuple[bool, tuple[str, ...]]:
@@ -35,30 +53,36 @@ def put_model(tx: Transaction, act: Act, terms: ModelTerms) -> tuple[bool, tuple
     Gives whether it was made, and what changed of one that was there, in words. A price
     that differs becomes a new version; the versions before it stay as they are.
     """
-    if terms.max_output_tokens > terms.context_tokens:
-        raise Invalid(
-            "max_output_too_large",
-            f"{terms.name}: max_output_tokens {terms.max_output_tokens} is more than the "
-            f"context of {terms.context_tokens}",
-            field="max_output_tokens",
-        )
+    _check_tokens(terms)
+    rules.checked_price(terms.price)
+    if terms.about is not None:
+        rules.checked_about(terms.about)
     before = store.model_by_name(tx.connection, terms.name)
     if before is None:
-        price = store.insert_price(tx.connection, terms.price, at_ms=act.at_ms)
+        if terms.enabled is not False:
+            _check_priced(terms.name, terms.kind, terms.price, free=terms.free)
+        price = store.insert_price(tx.connection, terms.price, quote=terms.quote, at_ms=act.at_ms)
         model_id = store.insert_model(tx.connection, terms, price_id=price.id, at_ms=act.at_ms)
-        store.replace_routes(tx.connection, model_id, _priced(tx, act, terms.routes, ()))
+        _remember(tx, act, model_id, price)
+        priced = _priced(tx, act, terms.routes, (), terms.cost_quotes)
+        store.replace_routes(tx.connection, model_id, priced)
         tx.changes.note_catalogue()
         record(tx, act, "model.create", f"model:{model_id}", after=_fields(terms))
         return True, ()
 
-    changed = _differences(before, terms)
+    if before.enabled:
+        _check_priced(terms.name, terms.kind, terms.price, free=terms.free)
+    changed = _differences(before, get_about(tx.connection, before), terms)
     if changed:
         price = before.price
         if not same_price(before.price, terms.price):
-            price = store.insert_price(tx.connection, terms.price, at_ms=act.at_ms)
+            price = store.insert_price(
+                tx.connection, terms.price, quote=terms.quote, at_ms=act.at_ms
+            )
+            _remember(tx, act, before.id, price)
         store.update_model(tx.connection, before.id, terms, price_id=price.id)
         if not _same_routes(before.routes, terms.routes):
-            routes = _priced(tx, act, terms.routes, before.routes)
+            routes = _priced(tx, act, terms.routes, before.routes, terms.cost_quotes)
             store.replace_routes(tx.connection, before.id, routes)
         tx.changes.note_catalogue()
         record(
@@ -72,10 +96,123 @@ def put_model(tx: Transaction, act: Act, terms: ModelTerms) -> tuple[bool, tuple
     return False, changed
 
 
-def put_routes(tx: Transaction, act: Act, model: Model, routes: Sequence[Route]) -> bool:
+def set_price(
+    tx: Transaction,
+    act: Act,
+    model: Model,
+    price: Price,
+    *,
+    quote: Quote = TYPED,
+    free: bool = False,
+    locked: bool = False,
+) -> bool:
+    """What a model is sold for from now on. True = changed.
+
+    free: what it has no price for costs nothing, and somebody says so.  locked: it was written by
+    hand, and no list of prices changes it.
+    """
+    rules.checked_price(price)
+    before = get_model(tx.connection, model.name)
+    if before.enabled:
+        _check_priced(before.name, before.kind, price, free=free)
+    same = same_price(before.price, price)
+    if same and (before.free, before.price_locked) == (free, locked):
+        return False
+    stored = before.price
+    if not same:
+        stored = store.insert_price(tx.connection, price, quote=quote, at_ms=act.at_ms)
+        _remember(tx, act, before.id, stored)
+    store.update_price(tx.connection, before.id, price_id=stored.id, free=free, locked=locked)
+    tx.changes.note_catalogue()
+    record(
+        tx,
+        act,
+        "model.set_price",
+        f"model:{before.id}",
+        before=_price_fields(before),
+        after={"price": describe(price), "free": free, "price_locked": locked},
+    )
+    return True
+
+
+def change_model(
+    tx: Transaction,
+    act: Act,
+    model: Model,
+    *,
+    kind: Kind,
+    context_tokens: int,
+    max_output_tokens: int,
+    hidden_reasoning: bool,
+    about: About,
+) -> tuple[str, ...]:
+    """What a model is, without its price and its routes; what changed of it, in words."""
+    before = get_model(tx.connection, model.name)
+    terms = ModelTerms(
+        before.name,
+        kind,
+        context_tokens,
+        max_output_tokens,
+        before.price,
+        before.routes,
+        hidden_reasoning,
+        before.timeouts,
+        before.free,
+        about,
+    )
+    return put_model(tx, act, terms)[1]
+
+
+def delete_model(tx: Transaction, act: Act, model: Model, *, named_by: Sequence[str] = ()) -> None:
+    """The model is gone; the records of its calls and the versions of its prices stay.
+
+    named_by: the groups whose lists name it.
+    """
+    if named_by:
+        raise Conflict("model_in_use", f"the lists of these groups name it: {', '.join(named_by)}")
+    before = get_model(tx.connection, model.name)
+    store.delete_model(tx.connection, before.id)
+    tx.changes.note_catalogue()
+    record(tx, act, "model.delete", f"model:{before.id}", before=_fields(before))
+
+
+def _check_tokens(terms: ModelTerms) -> None:
+    if terms.max_output_tokens > terms.context_tokens:
+        raise Invalid(
+            "max_output_too_large",
+            f"{terms.name}: max_output_tokens {terms.max_output_tokens} is more than the "
+            f"context of {terms.context_tokens}",
+            field="max_output_tokens",
+        )
+
+
+def _check_priced(name: str, kind: Kind, price: Price, *, free: bool) -> None:
+    """A model on sale has a price for what it can use, or somebody has said that it is free."""
+    missing = "" if free else rules.unpriced(kind, price)
+    if missing:
+        raise Invalid(
+            "price_missing",
+            f"{name} ({kind}) is not sold without a price for {missing}; say that it is free if "
+            "that is meant",
+            field="price",
+        )
+
+
+def _remember(tx: Transaction, act: Act, model_id: int, price: Price) -> None:
+    store.insert_price_of_model(tx.connection, model_id, price.id, at_ms=act.at_ms, actor=act.actor)
+
+
+def put_routes(
+    tx: Transaction,
+    act: Act,
+    model: Model,
+    routes: Sequence[Route],
+    quotes: Sequence[Quote] = (),
+) -> bool:
     """The ways to serve a model, in the order in which they are tried. True = changed.
 
-    The vendors and groups they name must exist. Another cost becomes a new version.
+    The vendors and groups they name must exist. Another cost becomes a new version; quotes: what
+    the costs were made from, by place, () = typed in CNY.
     """
     if not routes:
         raise Invalid("routes_missing", "a model needs at least one route", field="routes")
@@ -85,7 +222,7 @@ def put_routes(tx: Transaction, act: Act, model: Model, routes: Sequence[Route])
     wanted = tuple(routes)
     if _same_routes(before.routes, wanted):
         return False
-    store.replace_routes(tx.connection, before.id, _priced(tx, act, wanted, before.routes))
+    store.replace_routes(tx.connection, before.id, _priced(tx, act, wanted, before.routes, quotes))
     tx.changes.note_catalogue()
     record(
         tx,
@@ -121,6 +258,10 @@ def set_enabled(tx: Transaction, act: Act, name: str, *, enabled: bool) -> bool:
     model = get_model(tx.connection, name)
     if model.enabled == enabled:
         return False
+    if enabled:
+        _check_priced(model.name, model.kind, model.price, free=model.free)
+        if not model.routes:
+            raise Conflict("no_routes", f"{model.name} has no route yet: who would serve it?")
     store.update_enabled(tx.connection, model.id, enabled=enabled)
     tx.changes.note_catalogue()
     record(
@@ -142,9 +283,41 @@ def get_model(connection: Connection, name: str) -> Model:
     return model
 
 
+def find_model(connection: Connection, name: str) -> Model | None:
+    """The model of this name."""
+    return store.model_by_name(connection, name)
+
+
 def list_models(connection: Connection) -> list[Model]:
     """Every model, enabled or not, in the order they were made."""
     return store.list_models(connection)
+
+
+def get_about(connection: Connection, model: Model) -> About:
+    """What is said of a model."""
+    return store.abouts(connection, name=model.name).get(model.id, NOTHING_SAID)
+
+
+def list_abouts(connection: Connection) -> dict[int, About]:
+    """What is said of every model, by its id."""
+    return store.abouts(connection)
+
+
+def list_quotes(connection: Connection, models: Iterable[Model]) -> dict[int, Quote]:
+    """What the prices and costs of these models were made from, by the version's id."""
+    ids = {price.id for model in models for price in _prices_of(model)}
+    return store.quotes(connection, ids)
+
+
+def price_history(
+    connection: Connection, model: Model, *, limit: int = VERSIONS_MAX
+) -> list[PriceVersion]:
+    """The sale prices a model has had, newest first."""
+    return store.prices_of_model(connection, model.id, limit=limit)
+
+
+def _prices_of(model: Model) -> list[Price]:
+    return [model.price, *(route.cost for route in model.routes)]
 
 
 def prices_by_id(connection: Connection) -> dict[int, Price]:
@@ -164,7 +337,7 @@ def check_names(connection: Connection, names: Iterable[str]) -> None:
         raise Invalid("models_unknown", f"there is no model {', '.join(unknown)}", field="models")
 
 
-def _differences(before: Model, terms: ModelTerms) -> tuple[str, ...]:
+def _differences(before: Model, about: About, terms: ModelTerms) -> tuple[str, ...]:
     changed = [
         f"{name} {old} -> {new}"
         for name, old, new in (
@@ -177,6 +350,12 @@ def _differences(before: Model, terms: ModelTerms) -> tuple[str, ...]:
     ]
     if before.timeouts != terms.timeouts:
         changed.append("timeouts")
+    if terms.about is not None and terms.about != about:
+        changed.append("description")
+    if before.free != terms.free:
+        changed.append(f"free {before.free} -> {terms.free}")
+    if terms.price_locked is not None and terms.price_locked != before.price_locked:
+        changed.append("price locked" if terms.price_locked else "price unlocked")
     if not same_price(before.price, terms.price):
         changed.append(f"price {describe(before.price)} -> {describe(terms.price)}")
     if not _same_routes(before.routes, terms.routes):
@@ -185,9 +364,13 @@ def _differences(before: Model, terms: ModelTerms) -> tuple[str, ...]:
 
 
 def describe(price: Price) -> str:
-    """A price in CNY per million tokens: input/cached input/output."""
-    amounts = (price.input_nano, price.cached_input_nano, price.output_nano)
-    return "/".join(format_cny(amount) for amount in amounts)
+    """A price in CNY per million tokens: input/cached input/output; and what else it has."""
+    amounts = amounts_of(price)
+    text = "/".join(amounts.pop(name) for name in TEXT)
+    tiers = amounts.pop("tiers", ())
+    more = [f"{name} {amount}" for name, amount in amounts.items()]
+    more += [f">{tier['above_tokens']} {'/'.join(tier[name] for name in TEXT)}" for tier in tiers]
+    return " ".join((text, *more))
 
 
 def _same_route(one: Route, other: Route) -> bool:
@@ -203,11 +386,16 @@ def _same_routes(ones: tuple[Route, ...], others: tuple[Route, ...]) -> bool:
 
 
 def _priced(
-    tx: Transaction, act: Act, wanted: tuple[Route, ...], stored: tuple[Route, ...]
+    tx: Transaction,
+    act: Act,
+    wanted: tuple[Route, ...],
+    stored: tuple[Route, ...],
+    quotes: Sequence[Quote] = (),
 ) -> tuple[Route, ...]:
     """The wanted routes with stored costs: the version they had, or a new one."""
     priced = []
-    for route in wanted:
+    for place, route in enumerate(wanted):
+        quote = quotes[place] if place < len(quotes) else TYPED
         cost = next(
             (
                 old.cost
@@ -217,7 +405,9 @@ def _priced(
                 and same_price(old.cost, route.cost)
             ),
             None,
-        ) or store.insert_price(tx.connection, route.cost, at_ms=act.at_ms)
+        ) or store.insert_price(
+            tx.connection, rules.checked_price(route.cost), quote=quote, at_ms=act.at_ms
+        )
         priced.append(Route(route.vendor_id, route.upstream_model, cost, route.groups))
     return tuple(priced)
 
@@ -229,9 +419,17 @@ def _fields(model: Model | ModelTerms) -> dict[str, object]:
         "context_tokens": model.context_tokens,
         "max_output_tokens": model.max_output_tokens,
         "hidden_reasoning": model.hidden_reasoning,
-        "price": describe(model.price),
+        **_price_fields(model),
         "timeouts": _timeout_fields(model.timeouts),
         "routes": _route_fields(model.routes),
+    }
+
+
+def _price_fields(model: Model | ModelTerms) -> dict[str, object]:
+    return {
+        "price": describe(model.price),
+        "free": model.free,
+        "price_locked": bool(model.price_locked),
     }
 
 

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from aipool.catalog.tables import models, prices, routes
-from aipool.catalog.types import Kind, Model, ModelId, ModelTerms, Route
+from aipool.catalog.tables import model_prices, models, prices, routes
+from aipool.catalog.types import (
+    NOTHING_SAID,
+    TYPED,
+    About,
+    Kind,
+    Model,
+    ModelId,
+    ModelTerms,
+    PriceVersion,
+    Quote,
+    Route,
+)
 from aipool.rating.types import Extras, Price
 from aipool.vendors.types import NO_TIMEOUTS, Timeouts
 
 _KINDS = {kind.value: kind for kind in Kind}
 _EXTRAS = msgspec.json.Decoder(Extras)
 _TIMEOUTS = msgspec.json.Decoder(Timeouts)
+_QUOTE = msgspec.json.Decoder(Quote)
+_ABOUT = msgspec.json.Decoder(About)
 
 
 PRICE_COLUMNS = (
@@ -40,8 +53,10 @@ def _extras_text(extras: Extras | None) -> str:
     return "" if extras is None else msgspec.json.encode(extras).decode()
 
 
-def insert_price(connection: Connection, price: Price, *, at_ms: int) -> Price:
-    """A new version of a price, with its id."""
+def insert_price(
+    connection: Connection, price: Price, *, quote: Quote = TYPED, at_ms: int
+) -> Price:
+    """A new version of a price, with its id. quote: what it was made from."""
     price_id = connection.execute(
         sa.insert(prices)
         .values(
@@ -49,6 +64,7 @@ def insert_price(connection: Connection, price: Price, *, at_ms: int) -> Price:
             cached_input_nano=price.cached_input_nano,
             output_nano=price.output_nano,
             extras=_extras_text(price.extras),
+            quote="" if quote == TYPED else msgspec.json.encode(quote).decode(),
             created_at_ms=at_ms,
         )
         .returning(prices.c.id)
@@ -57,7 +73,7 @@ def insert_price(connection: Connection, price: Price, *, at_ms: int) -> Price:
 
 
 def insert_model(connection: Connection, terms: ModelTerms, *, price_id: int, at_ms: int) -> int:
-    """A new, enabled model; its routes are written apart. Gives its id."""
+    """A new model; its routes are written apart. Gives its id."""
     return int(
         connection.execute(
             sa.insert(models)
@@ -68,23 +84,36 @@ def insert_model(connection: Connection, terms: ModelTerms, *, price_id: int, at
                 max_output_tokens=terms.max_output_tokens,
                 hidden_reasoning=terms.hidden_reasoning,
                 timeouts=msgspec.to_builtins(terms.timeouts),
-                enabled=True,
+                enabled=terms.enabled is not False,
                 price_id=price_id,
                 created_at_ms=at_ms,
+                free=terms.free,
+                price_locked=bool(terms.price_locked),
+                **_about_values(terms.about or NOTHING_SAID),
             )
             .returning(models.c.id)
         ).scalar_one()
     )
 
 
+def _about_values(about: About) -> dict[str, str]:
+    said = "" if about == NOTHING_SAID else msgspec.json.encode(about).decode()
+    return {"maker": about.maker, "about": said}
+
+
 def update_model(
     connection: Connection, model_id: int, terms: ModelTerms, *, price_id: int
 ) -> None:
-    """Other terms from now on."""
+    """Other terms from now on; what they do not say of it, and whether it is on sale, stays."""
+    more: dict[str, Any] = {} if terms.about is None else _about_values(terms.about)
+    if terms.price_locked is not None:
+        more["price_locked"] = terms.price_locked
     connection.execute(
         sa.update(models)
         .where(models.c.id == model_id)
         .values(
+            free=terms.free,
+            **more,
             kind=terms.kind,
             context_tokens=terms.context_tokens,
             max_output_tokens=terms.max_output_tokens,
@@ -107,6 +136,65 @@ def update_timeouts(connection: Connection, model_id: int, timeouts: Timeouts) -
         .where(models.c.id == model_id)
         .values(timeouts=msgspec.to_builtins(timeouts))
     )
+
+
+def update_price(
+    connection: Connection, model_id: int, *, price_id: int, free: bool, locked: bool
+) -> None:
+    """Another sale price from now on."""
+    values = {"price_id": price_id, "free": free, "price_locked": locked}
+    connection.execute(sa.update(models).where(models.c.id == model_id).values(values))
+
+
+def insert_price_of_model(
+    connection: Connection, model_id: int, price_id: int, *, at_ms: int, actor: str
+) -> None:
+    """Remembers that the model has had this price."""
+    values = {"model_id": model_id, "price_id": price_id, "at_ms": at_ms, "actor": actor}
+    connection.execute(sa.insert(model_prices).values(values))
+
+
+def prices_of_model(connection: Connection, model_id: int, *, limit: int) -> list[PriceVersion]:
+    """The sale prices a model has had, newest first."""
+    query = (
+        sa.select(*PRICE_COLUMNS, prices.c.quote, model_prices.c.at_ms, model_prices.c.actor)
+        .join(model_prices, model_prices.c.price_id == prices.c.id)
+        .where(model_prices.c.model_id == model_id)
+        .order_by(prices.c.id.desc())
+        .limit(limit)
+    )
+    return [
+        PriceVersion(price_of(row[:5]), _quote_of(row[5]), row[6], row[7])
+        for row in connection.execute(query).all()
+    ]
+
+
+def quotes(connection: Connection, price_ids: Collection[int]) -> dict[int, Quote]:
+    """What these versions were made from, by id."""
+    query = sa.select(prices.c.id, prices.c.quote).where(prices.c.id.in_(sorted(price_ids)))
+    return {price_id: _quote_of(text) for price_id, text in connection.execute(query).all()}
+
+
+def _quote_of(text: str) -> Quote:
+    return _QUOTE.decode(text) if text else TYPED
+
+
+def abouts(connection: Connection, *, name: str | None = None) -> dict[int, About]:
+    """What is said of every model, or of the one of this name, by its id."""
+    query = sa.select(models.c.id, models.c.about)
+    if name is not None:
+        query = query.where(models.c.name == name)
+    return {
+        model_id: _ABOUT.decode(text) if text else NOTHING_SAID
+        for model_id, text in connection.execute(query).all()
+    }
+
+
+def delete_model(connection: Connection, model_id: int) -> None:
+    """The model is gone, with its routes; the versions of its prices stay."""
+    for table in (routes, model_prices):
+        connection.execute(sa.delete(table).where(table.c.model_id == model_id))
+    connection.execute(sa.delete(models).where(models.c.id == model_id))
 
 
 def replace_routes(connection: Connection, model_id: int, wanted: tuple[Route, ...]) -> None:
@@ -153,6 +241,8 @@ def list_models(connection: Connection, *, name: str | None = None) -> list[Mode
         models.c.hidden_reasoning,
         # As text: nearly every model has none and needs no decoding.
         sa.cast(models.c.timeouts, sa.Text),
+        models.c.free,
+        models.c.price_locked,
     ).order_by(models.c.id)
     route_query = sa.select(
         routes.c.model_id,
@@ -217,7 +307,7 @@ def model_names(connection: Connection) -> set[str]:
 
 def _model(row: Any, price_of: dict[int, Price], routes_of: dict[int, list[Route]]) -> Model:
     model_id, name, kind, context_tokens, max_output_tokens, enabled, *rest = row
-    created_at_ms, price_id, hidden_reasoning, timeouts = rest
+    created_at_ms, price_id, hidden_reasoning, timeouts, free, price_locked = rest
     return Model(
         ModelId(model_id),
         name,
@@ -230,4 +320,6 @@ def _model(row: Any, price_of: dict[int, Price], routes_of: dict[int, list[Route
         tuple(routes_of.get(model_id, ())),
         hidden_reasoning,
         NO_TIMEOUTS if timeouts == "{}" else _TIMEOUTS.decode(timeouts),
+        free,
+        price_locked,
     )

@@ -22,6 +22,8 @@ prices = append_only(
         sa.Column("created_at_ms", Int64, nullable=False),
         # rating.types.Extras as JSON, "" = there are none.
         sa.Column("extras", Text, nullable=False, server_default=""),
+        # catalog.types.Quote as JSON, "" = typed in CNY.
+        sa.Column("quote", Text, nullable=False, server_default=""),
         *(
             sa.CheckConstraint(f"{unit}_nano BETWEEN 0 AND {PRICE_NANO_MAX}", name=f"{unit}_nano")
             for unit in ("input", "cached_input", "output")
@@ -43,6 +45,23 @@ models = sa.Table(
     sa.Column("hidden_reasoning", sa.Boolean, nullable=False, server_default=sa.false()),
     # vendors.types.Timeouts, {} = as set for the installation.
     sa.Column("timeouts", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("free", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("price_locked", sa.Boolean, nullable=False, server_default=sa.false()),
+    # catalog.types.About as JSON, "" = nothing was said. Read by people, never for a publication.
+    sa.Column("maker", Text, nullable=False, server_default=""),
+    sa.Column("about", Text, nullable=False, server_default=""),
+    # A model can be deleted, and the trail names it by a number that is given once.
+    sqlite_autoincrement=True,
+)
+
+#: Every sale price a model has had, newest last.
+model_prices = sa.Table(
+    "model_prices",
+    metadata,
+    sa.Column("model_id", Int64, sa.ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("price_id", Int64, sa.ForeignKey("prices.id"), primary_key=True),
+    sa.Column("at_ms", Int64, nullable=False),
+    sa.Column("actor", Text, nullable=False),
 )
 
 routes = sa.Table(

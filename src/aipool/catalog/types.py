@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, NewType
+from typing import Any, NamedTuple, NewType
+
+import msgspec
 
 from aipool.rating.types import Price
 from aipool.vendors.types import NO_TIMEOUTS, Timeouts
@@ -20,9 +22,58 @@ MODEL_TOKENS_MAX = 100_000_000
 
 
 class Kind(StrEnum):
-    """What a model does."""
+    """What a model does. Which paths it is called at is the gateway's business."""
 
     CHAT = "chat"
+    EMBEDDING = "embedding"
+    IMAGE = "image"
+    AUDIO = "audio"
+    VIDEO = "video"
+    RERANK = "rerank"
+    MODERATION = "moderation"
+
+
+class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A field of a request that a model understands, for people to read. type: as JSON names it.
+    range: what it may be, in words or numbers, "" = whatever the type allows."""
+
+    name: str
+    type: str
+    range: str = ""
+    meaning: str = ""
+
+
+class About(msgspec.Struct, frozen=True):
+    """What people read of a model before they call it. maker: whose model it is, which is not
+    always who serves it.  abilities: words such as vision, tools, json, reasoning, streaming.
+    endpoints: the public paths it is called at."""
+
+    maker: str = ""
+    description: str = ""
+    abilities: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+
+
+NOTHING_SAID = About()
+
+
+class Quote(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a version of a price was made from, as somebody said it.
+
+    currency: of the amounts.  rate: CNY for one of it, decimal text, with the day it was said,
+    both "" for CNY itself.  amounts: by unit (catalog.quoting), decimal texts, and `tiers`;
+    empty for CNY, where the price says it all.  source: "typed", or a list with its version.
+    """
+
+    currency: str = "CNY"
+    rate: str = ""
+    rate_on: str = ""
+    amounts: dict[str, Any] = {}
+    source: str = "typed"
+
+
+TYPED = Quote()
 
 
 class Route(NamedTuple):
@@ -41,6 +92,8 @@ class Model(NamedTuple):
     hidden_reasoning: it thinks out of sight, so that what it has used cannot be followed
     while it answers; a stream of it holds its whole worst case from the start.
     timeouts: where a vendor's key has none of its own.
+    free: what it has no price for costs nothing, and somebody said so.  price_locked: the sale
+    price was written by hand, and no list of prices changes it.
     """
 
     id: ModelId
@@ -54,12 +107,18 @@ class Model(NamedTuple):
     routes: tuple[Route, ...]
     hidden_reasoning: bool = False
     timeouts: Timeouts = NO_TIMEOUTS
+    free: bool = False
+    price_locked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ModelTerms:
     """What an operator says about a model. Prices carry no id yet: an equal price keeps
-    its version, another one becomes a new version."""
+    its version, another one becomes a new version.
+
+    quote: what the price was made from.  cost_quotes: the same of the routes' costs, by place.
+    about, enabled, price_locked: None = as they are; of a new model: nothing, on sale, no.
+    """
 
     name: str
     kind: Kind
@@ -69,6 +128,21 @@ class ModelTerms:
     routes: tuple[Route, ...]
     hidden_reasoning: bool = False
     timeouts: Timeouts = NO_TIMEOUTS
+    free: bool = False
+    about: About | None = None
+    enabled: bool | None = None
+    price_locked: bool | None = None
+    quote: Quote = TYPED
+    cost_quotes: tuple[Quote, ...] = ()
+
+
+class PriceVersion(NamedTuple):
+    """A sale price of a model, now or once. actor: who set it."""
+
+    price: Price
+    quote: Quote
+    at_ms: int
+    actor: str
 
 
 def same_price(one: Price, other: Price) -> bool:

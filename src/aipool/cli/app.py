@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from aipool.cli import (
+    api,
     apply,
     asking,
     backup,
@@ -18,11 +19,15 @@ from aipool.cli import (
     groups,
     keys,
     model_routes,
+    moving,
     notices,
+    openapi,
     pool,
+    prices,
     route,
     serve,
     tokens,
+    trail,
     users,
 )
 from aipool.cli.output import say
@@ -96,6 +101,8 @@ app = typer.Typer(
 
 app.command("serve")(serve.serve)
 app.command("apply")(apply.apply)
+app.command("api")(api.api)
+app.command("openapi")(openapi.openapi)
 app.command("migrate")(serve.migrate)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
@@ -115,6 +122,8 @@ user.command("create")(users.create)
 # A negative amount looks like an option.
 user.command("adjust", context_settings={"ignore_unknown_options": True})(users.adjust)
 user.command("set-password")(users.set_password)
+user.command("set-role")(users.set_role)
+user.command("reset-totp")(users.reset_totp)
 user.command("disable")(users.disable)
 user.command("enable")(users.enable)
 app.add_typer(user, name="user")
@@ -123,6 +132,7 @@ token = _part("API tokens: what customers call with.")
 token.command("list")(tokens.list_tokens)
 token.command("create")(tokens.create)
 token.command("set")(tokens.set_limits)
+token.command("rotate")(tokens.rotate)
 token.command("disable")(tokens.disable)
 token.command("enable")(tokens.enable)
 token.command("delete")(tokens.delete)
@@ -164,9 +174,21 @@ model = _part("Models on sale.")
 model.command("list")(catalog.list_models)
 model.command("create")(catalog.create_model)
 model.command("set")(catalog.set_model)
+model.command("price")(catalog.price_model)
+model.command("seed")(catalog.seed_models)
+model.command("delete")(catalog.delete_model)
 model.command("disable")(catalog.disable_model)
 model.command("enable")(catalog.enable_model)
 app.add_typer(model, name="model")
+
+move_in = _part("Moving in from another platform.")
+move_in.command("new-api")(moving.import_new_api)
+app.add_typer(move_in, name="import")
+
+price = _part("Prices from a list that somebody else keeps.")
+price.command("diff")(prices.diff)
+price.command("import")(prices.import_prices)
+app.add_typer(price, name="prices")
 
 routes = _part("Where calls go.")
 routes.command("explain")(route.explain)
@@ -180,7 +202,17 @@ group = _part("Pricing groups.")
 group.command("list")(groups.list_groups)
 group.command("create")(groups.create_group)
 group.command("set")(groups.set_group)
+group.command("delete")(groups.delete_group)
+group.command("grant")(groups.grant_group)
+group.command("revoke")(groups.revoke_group)
+group.command("members")(groups.list_members)
 app.add_typer(group, name="group")
+
+done = _part("What was done, and by whom.")
+done.command("list")(trail.list_trail)
+done.command("verify")(trail.verify)
+done.command("export")(trail.export)
+app.add_typer(done, name="trail")
 
 alert = _part("Alerts: what people are told without asking.")
 alert.command("list")(notices.list_notices)

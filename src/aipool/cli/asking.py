@@ -285,6 +285,8 @@ def _choice(listing: Listing, name: str, price: Price | None, *, proposed: bool)
     from aipool.control.taking import Choice
 
     proposal = listing.proposal
+    # A 0 that somebody types is meant; one that is proposed may be a gap in a list.
+    free = price is not None and not (price.input_nano and price.output_nano)
     if price is None and proposed and proposal is not None:
         price = proposal.price
     return Choice(
@@ -295,6 +297,7 @@ def _choice(listing: Listing, name: str, price: Price | None, *, proposed: bool)
         proposal.cost if proposal else None,
         listing.context_tokens,
         listing.max_output_tokens,
+        free=free,
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aipool.cli.options import DataDir, Output, OutputOption, parsed
+from aipool.cli.options import DataDir, Output, OutputOption, Yes, confirm, parsed
 from aipool.cli.output import show_record, show_rows
 
 if TYPE_CHECKING:
@@ -130,6 +130,9 @@ def create_model(
             price,
             (route,),
             hidden_reasoning,
+            # A 0 that somebody types is meant.
+            free=not (price.input_nano and price.output_nano),
+            price_locked=True,
         )
         catalog.put_model(tx, session.act, terms)
     show_record({"name": name, "price": catalog.describe(price), "vendor": vendor}, output)
@@ -171,6 +174,74 @@ def set_model(
         )
         catalog.set_timeouts(tx, session.act, model, timeouts)
     show_record({"name": name, **_seconds(timeouts)}, output)
+
+
+def price_model(
+    name: ModelName,
+    amounts: Annotated[
+        list[str],
+        typer.Argument(
+            help="Prices such as input=2 output=8 or image=0.2, in CNY.", metavar="UNIT=AMOUNT…"
+        ),
+    ],
+    free: Annotated[
+        bool, typer.Option(help="What it has no price for costs nothing, and that is meant.")
+    ] = False,
+    lock: Annotated[bool, typer.Option(help="No list of prices changes it.")] = True,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = None,
+) -> None:
+    """Sets what a model is sold for. Units: docs/prices.md."""
+    from aipool.catalog import quoting
+    from aipool.catalog import service as catalog
+    from aipool.cli.session import open_session
+    from aipool.kit.errors import Invalid
+
+    said: dict[str, str | None] = {}
+    for text in amounts:
+        unit, is_there, amount = text.partition("=")
+        if not is_there or unit in said:
+            raise Invalid("malformed_amount", f"{text!r}: write each unit once, as input=2")
+        said[unit] = amount
+    price, quote = quoting.price_of(said)
+    with open_session(data_dir) as session, session.change() as tx:
+        model = catalog.get_model(tx.connection, name)
+        tiers = model.price.extras.tiers if model.price.extras else ()
+        if tiers:
+            raise Invalid(
+                "price_has_tiers",
+                f"the price of {name} has tiers: change it in a file or over HTTP",
+            )
+        catalog.set_price(tx, session.act, model, price, quote=quote, free=free, locked=lock)
+    show_record({"name": name, "price": catalog.describe(price), "locked": lock}, output)
+
+
+def seed_models(output: OutputOption = Output.TABLE, data_dir: DataDir = None) -> None:
+    """Adds well-known models that are not there yet, off sale and without routes."""
+    from aipool.catalog import seed
+    from aipool.cli.session import open_session
+
+    with open_session(data_dir) as session, session.change() as tx:
+        names = seed.plant(tx, session.act)
+        rows = [
+            {"name": terms.name, "kind": terms.kind.value, "maker": terms.about.maker}
+            for terms in seed.seeds()
+            if terms.name in names and terms.about is not None
+        ]
+    show_rows(rows, output, ("name", "kind", "maker"))
+
+
+def delete_model(name: ModelName, yes: Yes = False, data_dir: DataDir = None) -> None:
+    """Deletes a model that no group's list names. The records of its calls stay."""
+    from aipool.catalog import service as catalog
+    from aipool.cli.session import open_session
+    from aipool.control.parties import groups_naming
+
+    confirm(f"Delete the model {name}?", yes=yes)
+    with open_session(data_dir) as session, session.change() as tx:
+        model = catalog.get_model(tx.connection, name)
+        named_by = groups_naming(tx.connection, name)
+        catalog.delete_model(tx, session.act, model, named_by=named_by)
 
 
 def disable_model(name: ModelName, data_dir: DataDir = None) -> None:

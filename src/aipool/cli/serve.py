@@ -64,6 +64,9 @@ def serve(
             require()
         except NotInstalled as missing:
             raise config.BadSetting(str(missing)) from None
+    from aipool.site.service import check_fixed
+
+    check_fixed(settings)
     prepared = _prepare(settings, demo=demo)
 
     from aipool.supervisor import serve as run

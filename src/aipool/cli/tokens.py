@@ -20,6 +20,7 @@ COLUMNS = (
     "id",
     "user",
     "name",
+    "description",
     "secret",
     "group",
     "enabled",
@@ -36,6 +37,11 @@ COLUMNS = (
     "ips",
 )
 TokenId = Annotated[int, typer.Argument(help="The token's id.", metavar="ID")]
+Description = Annotated[str | None, typer.Option(help="What it is for.")]
+Playground = Annotated[
+    bool | None,
+    typer.Option("--playground/--no-playground", help="May the playground stand in for it?"),
+]
 
 
 def list_tokens(
@@ -66,6 +72,7 @@ def list_tokens(
                     "id": token.id,
                     "user": owner.phone,
                     "name": token.name,
+                    "description": token.description,
                     "secret": f"…{token.last4}",
                     "group": group_names.get(token.group_id),
                     "enabled": token.enabled,
@@ -97,6 +104,8 @@ def create(
     ips: Annotated[
         list[str] | None, typer.Option("--ip", help="An address or network; repeatable.")
     ] = None,
+    description: Description = None,
+    playground: Playground = None,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = None,
 ) -> None:
@@ -123,6 +132,7 @@ def create(
         concurrency=concurrency,
     )
     expires_at = parsed("--expires", moment, expires)
+    about = parsed("--description", rules.description, description or "")
     with open_session(data_dir) as session, session.change() as tx:
         user = accounts.get_user(tx.connection, phone)
         catalog.check_names(tx.connection, models or ())
@@ -131,6 +141,8 @@ def create(
             if group
             else groups.default_group(tx, session.act)
         )
+        # Whoever gives somebody a token of a group gives them the group.
+        granted = groups.grant(tx, session.act, user.id, found)
         terms = TokenTerms(
             checked_name(name),
             found.id,
@@ -141,10 +153,14 @@ def create(
             reset_type,
             total_nano,
             limits,
+            about,
+            playground is not False,
         )
         token, secret = api_tokens.create_token(
             tx, session.act, session.secrets.pepper, user, terms
         )
+    if granted:
+        say(f"the group {found.name} is granted to {user.phone} now")
     show_record({"id": token.id, "name": token.name, "secret": secret}, output)
     say("this is the only time the secret is shown")
 
@@ -158,10 +174,12 @@ def set_limits(
     tpm: Tpm = None,
     requests_per_day: RequestsPerDay = None,
     concurrency: Concurrency = None,
+    description: Description = None,
+    playground: Playground = None,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = None,
 ) -> None:
-    """Changes limits of a token; `none` lifts one, and what is not said stays.
+    """Changes a token; `none` lifts a limit, and what is not said stays.
 
     Another amount keeps what the window has used. Another reset type begins a new window.
     """
@@ -186,6 +204,11 @@ def set_limits(
                 requests_per_day=requests_per_day,
                 concurrency=concurrency,
             ),
+            description=token.description
+            if description is None
+            else parsed("--description", rules.description, description),
+            playground_allowed=token.playground_allowed if playground is None else playground,
+            content_days=token.content_days,
         )
 
     with open_session(data_dir) as session:
@@ -205,6 +228,29 @@ def set_limits(
     show_record({**record, "limits": limit_options.shown(token.limits)}, output)
     for text in changed or ("nothing changed",):
         say(text)
+
+
+def rotate(
+    token_id: TokenId,
+    grace: Annotated[
+        str, typer.Option(help="How long the old secret is good beside the new one: 30m, 1h, 7d.")
+    ] = "0",
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = None,
+) -> None:
+    """Gives a token another secret and prints it, this once; the old one ends after its grace."""
+    from aipool.api_tokens import rules
+    from aipool.api_tokens import service as api_tokens
+    from aipool.cli.session import open_session
+
+    grace_seconds = parsed("--grace", rules.grace_seconds, grace)
+    with open_session(data_dir) as session, session.change() as tx:
+        token = api_tokens.get_token(tx.connection, token_id)
+        token, secret = api_tokens.rotate_token(
+            tx, session.act, session.secrets.pepper, token, grace_seconds=grace_seconds
+        )
+    show_record({"id": token.id, "name": token.name, "secret": secret}, output)
+    say("this is the only time the secret is shown")
 
 
 def disable(token_id: TokenId, data_dir: DataDir = None) -> None:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from aipool.cli.options import DataDir, Output, OutputOption, PasswordStdin, Phone, parsed
-from aipool.cli.output import show_record, show_rows
-
-if TYPE_CHECKING:
-    from aipool.kit.errors import Conflict
-    from aipool.ledger.types import RefusalReason, Wallet
+from aipool.cli.output import say, show_record, show_rows
 
 COLUMNS = ("id", "phone", "role", "status", "balance", "created")
-
-#: How often money is asked back from workers that go on lending it to new calls.
-ADJUST_ATTEMPTS = 3
 
 
 def list_users(
@@ -94,68 +87,25 @@ def adjust(
     """Corrects a user's balance. Only money that no running call holds can be taken away."""
     from aipool.accounts import service as accounts
     from aipool.apply.credit import adjustment_nano
-    from aipool.audit.service import record as note
     from aipool.cli.session import open_session
+    from aipool.control import adjusting
     from aipool.kit.ids import RequestIds
     from aipool.kit.money import format_cny
-    from aipool.ledger.service import adjust_wallet, wallet_balance
-    from aipool.ledger.types import Moved, RefusalReason, Wallet, wallet_account
 
     amount_nano = parsed("AMOUNT", adjustment_nano, amount)
-    wallet, answered = Wallet(0, 0), True
     with open_session(data_dir) as session:
-        act = session.act
-        idem_key = f"adjust:{RequestIds().new(act.at_ms)}"
-        for _ in range(1 + ADJUST_ATTEMPTS):
-            with session.change() as tx:
-                user = accounts.get_user(tx.connection, phone)
-                answer = adjust_wallet(
-                    tx,
-                    user_id=user.id,
-                    amount_nano=amount_nano,
-                    idem_key=idem_key,
-                    ref=reason,
-                    actor=act.actor,
-                    at_ms=act.at_ms,
-                )
-                if isinstance(answer, Moved):
-                    change = {"amount": format_cny(amount_nano), "reason": reason}
-                    note(tx, act, "user.adjust", accounts.target(user), after=change)
-                wallet = wallet_balance(tx.connection, user.id) or wallet
-            short = answer.reason if not isinstance(answer, Moved) else None
-            # What workers have set aside and do not need comes back when it is asked for.
-            lent = short is RefusalReason.NOT_ENOUGH_FREE and wallet.balance_nano >= -amount_nano
-            collected = session.collect([(wallet_account(user.id), 0)]) if lent else None
-            if collected is None:
-                break
-            answered = collected
-    if isinstance(answer, Moved):
-        record = {"phone": user.phone, "balance": format_cny(answer.wallet_balance_nano)}
-        show_record(record, output)
-    else:
-        raise _refusal(amount, amount_nano, answer.reason, wallet, answered=answered)
-
-
-def _refusal(
-    amount: str, amount_nano: int, reason: RefusalReason, wallet: Wallet, *, answered: bool
-) -> Conflict:
-    """answered: every worker that has some of the wallet gave back what it does not need."""
-    from aipool.kit.errors import Conflict
-    from aipool.kit.money import format_cny
-    from aipool.ledger.types import RefusalReason
-
-    balance = format_cny(wallet.balance_nano)
-    if reason is RefusalReason.BALANCE_TOO_LARGE:
-        why = f"the balance of {balance} CNY would grow beyond any sense"
-    elif reason is not RefusalReason.NOT_ENOUGH_FREE:
-        why = f"the ledger refused it: {reason}"
-    elif wallet.balance_nano < -amount_nano:
-        why = f"the balance is {balance} CNY"
-    else:
-        free, held = format_cny(wallet.free_nano), format_cny(wallet.leased_nano)
-        where = "in running calls" if answered else "at workers of which one does not answer"
-        why = f"{free} CNY can be; {held} CNY are {where}, try again when that is over"
-    return Conflict("adjustment_refused", f"{amount} CNY cannot be moved: {why}")
+        with session.read() as connection:
+            user = accounts.get_user(connection, phone)
+        adjusted = adjusting.adjust(
+            session.database,
+            session.collect,
+            session.act,
+            user,
+            amount_nano=amount_nano,
+            reason=reason,
+            key=RequestIds().new(session.act.at_ms),
+        )
+    show_record({"phone": user.phone, "balance": format_cny(adjusted.balance_nano)}, output)
 
 
 def set_password(
@@ -177,13 +127,46 @@ def set_password(
             accounts.set_password(tx, session.act, user, password_hash=password_hash)
 
 
+def set_role(
+    phone: Phone,
+    role: Annotated[str, typer.Argument(help="user, admin or root.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Says what a user may do: user, admin or root. Ends their sessions."""
+    from aipool.accounts import service as accounts
+    from aipool.accounts.types import Role
+    from aipool.cli.session import open_session
+    from aipool.control.newcomers import sessions_end
+    from aipool.kit.errors import Invalid
+
+    if role not in tuple(Role):
+        raise Invalid("invalid_role", f"{role!r} is no role; there is: {', '.join(Role)}")
+    with open_session(data_dir) as session, session.change() as tx:
+        user = accounts.get_user(tx.connection, phone)
+        accounts.set_role(tx, session.act, user, Role(role), sessions_end)
+
+
+def reset_totp(phone: Phone, data_dir: DataDir = None) -> None:
+    """Switches a user's second factor off, for who lost device and recovery codes."""
+    from aipool.accounts import service as accounts
+    from aipool.accounts import totp
+    from aipool.cli.session import open_session
+    from aipool.control.newcomers import sessions_end
+
+    with open_session(data_dir) as session, session.change() as tx:
+        user = accounts.get_user(tx.connection, phone)
+        switched_off = totp.switch_off(tx, session.act, user, ended=sessions_end)
+    if not switched_off:
+        say(f"{user.phone} has no second factor")
+
+
 def disable(phone: Phone, data_dir: DataDir = None) -> None:
     """Disables an account and all its tokens. Its money stays."""
     _set_status(phone, data_dir, enabled=False)
 
 
 def enable(phone: Phone, data_dir: DataDir = None) -> None:
-    """Enables an account again."""
+    """Enables an account again, or lets in one that waits for approval."""
     _set_status(phone, data_dir, enabled=True)
 
 
@@ -191,8 +174,9 @@ def _set_status(phone: str, data_dir: DataDir, *, enabled: bool) -> None:
     from aipool.accounts import service as accounts
     from aipool.accounts.types import Status
     from aipool.cli.session import open_session
+    from aipool.control.newcomers import sessions_end
 
     with open_session(data_dir) as session, session.change() as tx:
         user = accounts.get_user(tx.connection, phone)
         status = Status.ACTIVE if enabled else Status.DISABLED
-        accounts.set_status(tx, session.act, user, status)
+        accounts.set_status(tx, session.act, user, status, sessions_end)

@@ -1,87 +1,172 @@
-"""The door of the operator's interface: everything under /api is for the root account's token.
+"""The door of everything under /api: finds out who asks, and whether they may (control.policies).
 
-Nothing under /api is looked at before the token is: not the path, not the method, not the body.
-So a stranger learns nothing there, and a route that is added later is closed from the start.
-The token is taken from `Authorization: Bearer` only; an address ends in logs and histories.
+Somebody is a person by the cookie of their session, or a program of theirs by an access token in
+`Authorization: Bearer …`; a token in the address is not looked at, an address ends in logs and
+histories. Where a token is sent, no cookie is looked at.
 
-Whoever has no valid token gets one and the same 401, and after too many of them in a minute from
-one address a 429. A valid token is let in whatever its neighbours did.
+A stranger learns nothing here: whatever they ask for that is not for anyone, there or not, they get
+one and the same 401. From one address, too many wrong tokens in a minute meet a 429; a right one is
+let in whatever its neighbours did.
+
+What comes by cookie may be made by any page in the person's browser, so a change that comes so
+must say that it was made by ours (control.origins). Nothing is changed by GET.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable
+from typing import Protocol
 
+import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from aipool.accounts import setup
-from aipool.accounts.types import Role, Status
-from aipool.kit.db import Database
-from aipool.kit.digests import RANDOM_CHARACTERS, ROOT_PREFIX
-from aipool.kit.problems import problem
+from aipool.accounts import sessions
+from aipool.accounts.callers import Caller
+from aipool.accounts.types import Role
+from aipool.control.origins import is_marked, is_ours
+from aipool.control.policies import Policy, Registry, Who
+from aipool.control.tries import Clock, Tries, network_of
+from aipool.kit.clock import now_ms
+from aipool.kit.db import PASSING_ERRORS, Database
+from aipool.kit.problems import Problem, problem
+from aipool.site.service import Site
+from aipool.site.types import BASE_URL, TOTP_REQUIRED
 
-#: Refused tokens of one address in a minute, before they are asked to wait.
-TRIES_MAX = 20
-_WINDOW_SECONDS = 60.0
-#: Addresses that are remembered; beyond that the unknown ones share one count.
-_ADDRESSES_MAX = 10_000
+_log = structlog.get_logger()
 
-#: Monotonic seconds.
-Clock = Callable[[], float]
-#: Who presents this secret, as the trail names them; None = nobody who may come in.
-Who = Callable[[str], str | None]
+#: The cookie of a session, first the one that only this host over TLS can have set.
+_COOKIES = (sessions.SECURE_COOKIE, sessions.COOKIE)
+
+#: What changes nothing.
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+#: Where somebody gets who must do something first (Caller.must).
+_ALWAYS_OPEN = ("/api/me/", "/api/auth/", "/api/site/")
+
+_RANKS = {Role.USER: Who.USER, Role.ADMIN: Who.ADMIN, Role.ROOT: Who.ROOT}
+
+
+class Callers(Protocol):
+    """Knows people by what they hold. None = nobody who may come in."""
+
+    def by_cookie(self, secret: str) -> Caller | None:
+        """By the cookie of a session."""
+        ...
+
+    def by_token(self, secret: str) -> Caller | None:
+        """By an access token."""
+        ...
+
+    def base_url(self) -> str:
+        """The public address, "" = not set."""
+        ...
+
+
+class People:
+    """Knows everybody with an account, as the database has them at the moment."""
+
+    def __init__(self, database: Database, pepper: bytes, site: Site) -> None:
+        self._database = database
+        self._pepper = pepper
+        self._site = site
+
+    def by_cookie(self, secret: str) -> Caller | None:
+        """Whose session it opens."""
+        at_ms = now_ms()
+        with self._database.read() as connection:
+            totp_required = self._site.value(connection, TOTP_REQUIRED)
+            caller = sessions.caller_of_cookie(
+                connection, self._pepper, secret, at_ms, totp_required=totp_required
+            )
+        return self._noted(caller, at_ms)
+
+    def by_token(self, secret: str) -> Caller | None:
+        """Whose access token it is."""
+        at_ms = now_ms()
+        with self._database.read() as connection:
+            caller = sessions.caller_of_access_token(connection, self._pepper, secret, at_ms)
+        return self._noted(caller, at_ms)
+
+    def base_url(self) -> str:
+        """Where the site is reached from outside, "" = not set."""
+        with self._database.read() as connection:
+            return self._site.value(connection, BASE_URL)
+
+    def _noted(self, caller: Caller | None, at_ms: int) -> Caller | None:
+        """Notes now and then that the session or the token is in use, if that can be written."""
+        if caller is not None and sessions.is_due(caller, at_ms):
+            try:
+                with self._database.write() as tx:
+                    sessions.note_seen(tx, caller, at_ms)
+            except PASSING_ERRORS as reason:
+                _log.warning("use_not_noted", reason=str(reason))
+        return caller
 
 
 def is_guarded(path: str) -> bool:
-    """Is this a path of the operator's interface?"""
+    """Is this a path of the interface?"""
     return path == "/api" or path.startswith("/api/")
-
-
-def root_of(database: Database, pepper: bytes) -> Who:
-    """Looks up the root account by its access token."""
-
-    def who(secret: str) -> str | None:
-        if len(secret) != len(ROOT_PREFIX) + RANDOM_CHARACTERS or not secret.isascii():
-            return None
-        with database.read() as connection:
-            user = setup.user_of_access_token(connection, pepper, secret)
-        if user is None or user.role is not Role.ROOT or user.status is not Status.ACTIVE:
-            return None
-        return f"user:{user.id}"
-
-    return who
 
 
 class Access:
     """ASGI middleware; wraps the application once."""
 
-    def __init__(self, app: ASGIApp, who: Who, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, callers: Callers, registry: Registry, clock: Clock) -> None:
         self._app = app
-        self._who = who
-        self._tries = _Tries(clock)
+        self._callers = callers
+        self._registry = registry
+        self._tries = Tries(clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets a request through with its actor, or refuses it."""
+        """Lets a request through with its caller, or refuses it."""
         if scope["type"] != "http" or not is_guarded(scope["path"]):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        scheme, _, secret = headers.get("authorization", "").partition(" ")
-        actor = None
-        if scheme.lower() == "bearer":
-            actor = await run_in_threadpool(self._who, secret.strip())
-        if actor is None:
-            refused = self._refusal(headers.get("x-forwarded-for", ""))
-            await refused(scope, receive, send)
+        token, cookie = _token_of(headers), _cookie_of(headers)
+        caller = None
+        if token is not None:
+            caller = await run_in_threadpool(self._callers.by_token, token)
+        elif cookie is not None:
+            caller = await run_in_threadpool(self._callers.by_cookie, cookie)
+        policy = self._registry.policy_of(scope["method"], scope["path"])
+        refusal: Problem | None
+        if caller is None and (policy is None or policy.who is not Who.ANYONE):
+            refusal = self._unknown(headers.get("x-forwarded-for", ""), by_token=token is not None)
+        else:
+            changes = scope["method"] not in _SAFE
+            refusal = None
+            if changes and token is None:
+                refusal = await self._foreign(headers, has_session=caller is not None)
+            # What is not there is told by the router, which knows what is there.
+            if refusal is None and caller is not None and policy is not None:
+                refusal = _not_allowed(policy, caller, scope["path"], changes=changes)
+        if refusal is not None:
+            await refusal(scope, receive, send)
             return
-        scope.setdefault("state", {})["actor"] = actor
+        state = scope.setdefault("state", {})
+        state["caller"] = caller
+        state["actor"] = "visitor" if caller is None else f"user:{caller.user.id}"
         await self._app(scope, receive, send)
 
-    def _refusal(self, address: str) -> ASGIApp:
-        wait_seconds = self._tries.one_more(_network_of(address))
+    async def _foreign(self, headers: Headers, *, has_session: bool) -> Problem | None:
+        """Why a browser's change is not done, if so. Without a session there is nothing that a
+        page of somebody else's could use, but it could give the browser a session."""
+        if has_session and not is_marked(headers):
+            return problem(403, "header_needed", "A browser sends the header X-AIPool: 1.")
+        silence = not has_session
+        if is_ours(headers, "", silence=silence):
+            return None
+        base_url = await run_in_threadpool(self._callers.base_url)
+        if is_ours(headers, base_url, silence=silence):
+            return None
+        return problem(
+            403, "foreign_origin", "This was asked for by a page of another site, and was not done."
+        )
+
+    def _unknown(self, address: str, *, by_token: bool) -> Problem:
+        wait_seconds = self._tries.one_more(network_of(address)) if by_token else 0
         if wait_seconds:
             return problem(
                 429,
@@ -91,42 +176,48 @@ class Access:
             )
         return problem(
             401,
-            "access_token_needed",
-            "This needs the root account's access token: Authorization: Bearer …",
+            "login_needed",
+            "Log in first, or send an access token: Authorization: Bearer …",
             headers={"WWW-Authenticate": "Bearer"},
         )
 
 
-class _Tries:
-    """Refused requests by address, in windows of a minute that begin with the first."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._counts: dict[str, tuple[float, int]] = {}
-
-    def one_more(self, address: str) -> int:
-        """Whole seconds to wait, 0 = this one is not too many."""
-        now = self._clock()
-        counts = self._counts
-        if address not in counts and len(counts) >= _ADDRESSES_MAX:
-            for known, (began, _) in tuple(counts.items()):
-                if now - began >= _WINDOW_SECONDS:
-                    del counts[known]
-            if len(counts) >= _ADDRESSES_MAX:
-                address = ""
-        began, count = counts.get(address, (now, 0))
-        if now - began >= _WINDOW_SECONDS:
-            began, count = now, 0
-        counts[address] = (began, count + 1)
-        return 0 if count < TRIES_MAX else int(began + _WINDOW_SECONDS - now) + 1
+def _not_allowed(policy: Policy, caller: Caller, path: str, *, changes: bool) -> Problem | None:
+    """Why this caller may not, if so."""
+    if policy.who is not Who.ANYONE and caller.must and not f"{path}/".startswith(_ALWAYS_OPEN):
+        return problem(403, caller.must, _MUST.get(caller.must, "Something else comes first."))
+    if _RANKS[caller.user.role] < policy.who:
+        return problem(403, "not_allowed", "This is not for your account.")
+    if changes and not policy.reads and not caller.may_write:
+        return problem(403, "token_only_reads", "This access token only reads.")
+    if policy.step_up and not caller.stepped_up:
+        return problem(
+            403,
+            "step_up_needed",
+            "Show that it is you: send your password or a code to POST /api/me/step-up. "
+            "An access token may do this only if it was made for it.",
+        )
+    return None
 
 
-def _network_of(address: str) -> str:
-    """Whom an address stands for: a house with IPv6 has 2^64 of them."""
-    try:
-        parsed = ipaddress.ip_address(address.strip())
-    except ValueError:
-        return ""
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)
+_MUST = {
+    "totp_set_up_needed": "Set up the second factor first, under /api/me/totp.",
+    "phone_needed": "Your number belongs to somebody else now: choose another under /api/me.",
+}
+
+
+def _token_of(headers: Headers) -> str | None:
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+def _cookie_of(headers: Headers) -> str | None:
+    given = headers.get("cookie")
+    if not given:
+        return None
+    for name in _COOKIES:
+        for part in given.split(";"):
+            key, _, value = part.strip().partition("=")
+            if key == name and value:
+                return value
+    return None

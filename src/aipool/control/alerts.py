@@ -6,14 +6,12 @@ A channel's address, signing secret and password come in and never go out.
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from aipool.audit.desk import Acting, Desk, Id, Limit, Sent
+from aipool.audit.desk import Acting, Desk, Id, Limit, Sent, Shown
 from aipool.audit.service import record
 from aipool.kit.clock import iso_ms
 from aipool.kit.errors import Invalid, NotFound
@@ -43,24 +41,86 @@ class ChannelSent(Sent):
     to: list[str] = []
 
 
+class ChannelShown(Shown):
+    """A channel, without its secrets; the fields of a mail server are null for any other."""
+
+    id: int
+    name: str
+    kind: str
+    host: str
+    events: list[str] = Field(description="Empty: all.")
+    enabled: bool
+    port: int | None = None
+    tls: str | None = None
+    user: str | None = None
+    sender: str | None = Field(default=None, alias="from")
+    to: list[str] | None = None
+
+
+class ChannelsShown(Shown):
+    """Every channel."""
+
+    channels: list[ChannelShown]
+
+
+class DeliveryShown(Shown):
+    """What became of an alert on one channel."""
+
+    channel_id: int
+    state: str
+    tries: int
+    error: str
+    sent_at: str | None
+
+
+class AlertShown(Shown):
+    """What people were told."""
+
+    id: int
+    at: str
+    event: str
+    target: str
+    subject: str
+    text: str
+    fields: dict[str, str]
+    deliveries: list[DeliveryShown]
+
+
+class AlertsShown(Shown):
+    """The newest alerts, newest first."""
+
+    alerts: list[AlertShown]
+
+
+class TestSentShown(Shown):
+    """The alert that a test makes."""
+
+    __test__ = False
+
+    alert: int
+
+
 def routes(desk: Desk, keyring: Keyring, vet: Vet) -> APIRouter:
     """Channels, and the alerts that were told."""
     router = APIRouter(prefix="/api/alerts")
 
     @router.get("")
-    def list_alerts(limit: Limit = 50) -> dict[str, Any]:
+    def list_alerts(limit: Limit = 50) -> AlertsShown:
+        """The newest alerts, and what became of them on each channel."""
         with desk.database.read() as connection:
             found = notices.recent(connection, limit)
-        return {"alerts": [_alert_shown(notice, sent) for notice, sent in found]}
+        return AlertsShown(alerts=[_alert_shown(notice, sent) for notice, sent in found])
 
     @router.get("/channels")
-    def list_channels() -> dict[str, Any]:
+    def list_channels() -> ChannelsShown:
+        """Over which people are told."""
         with desk.database.read() as connection:
             found = notices.list_channels(connection)
-        return {"channels": [_channel_shown(channel) for channel in found]}
+        return ChannelsShown(channels=list(map(_channel_shown, found)))
 
-    @router.post("/channels")
+    @router.post("/channels", status_code=201, response_model=ChannelShown)
     def add_channel(sent: ChannelSent, act: Acting) -> Response:
+        """Adds a channel: a webhook, a bot, or a mail server."""
         secrets = Secrets(url=sent.url, signing=sent.secret, password=sent.password)
         with desk.database.write() as tx:
             channel = notices.add_channel(
@@ -78,8 +138,9 @@ def routes(desk: Desk, keyring: Keyring, vet: Vet) -> APIRouter:
             record(tx, act, "channel.create", target, after=after)
         return desk.done(tx, _channel_shown(channel), 201)
 
-    @router.delete("/channels/{channel_id}")
+    @router.delete("/channels/{channel_id}", status_code=204)
     def delete_channel(channel_id: Id, act: Acting) -> Response:
+        """Deletes a channel, with what was to be sent over it."""
         with desk.database.write() as tx:
             channel = _channel(tx.connection, channel_id)
             notices.delete_channel(tx, channel)
@@ -87,13 +148,14 @@ def routes(desk: Desk, keyring: Keyring, vet: Vet) -> APIRouter:
             record(tx, act, "channel.delete", target, before=before)
         return desk.done(tx)
 
-    @router.post("/channels/{channel_id}/test")
+    @router.post("/channels/{channel_id}/test", response_model=TestSentShown)
     def test_channel(channel_id: Id, act: Acting) -> Response:
+        """Sends a test over a channel."""
         with desk.database.write() as tx:
             channel = _channel(tx.connection, channel_id)
             notice = notices.send_test(tx, channel, act.at_ms)
             record(tx, act, "channel.test", f"channel:{channel.id}")
-        return desk.done(tx, {"alert": notice.id})
+        return desk.done(tx, TestSentShown(alert=notice.id))
 
     return router
 
@@ -116,44 +178,42 @@ def _mail(sent: ChannelSent) -> MailServer | None:
     return MailServer(sent.host, sent.port, tls, sent.user, sent.sender, tuple(sent.to))
 
 
-def _channel_shown(channel: Channel) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "id": channel.id,
-        "name": channel.name,
-        "kind": channel.kind.value,
-        "host": channel.host,
-        "events": [event.value for event in channel.events],
-        "enabled": channel.enabled,
-    }
-    if channel.mail is not None:
-        mail = channel.mail
-        shown |= {
-            "port": mail.port,
-            "tls": mail.tls.value,
-            "user": mail.user,
-            "from": mail.sender,
-            "to": list(mail.to),
+def _channel_shown(channel: Channel) -> ChannelShown:
+    mail = channel.mail
+    return ChannelShown.model_validate(
+        {
+            "id": channel.id,
+            "name": channel.name,
+            "kind": channel.kind.value,
+            "host": channel.host,
+            "events": [event.value for event in channel.events],
+            "enabled": channel.enabled,
+            "port": mail.port if mail else None,
+            "tls": mail.tls.value if mail else None,
+            "user": mail.user if mail else None,
+            "from": mail.sender if mail else None,
+            "to": list(mail.to) if mail else None,
         }
-    return shown
+    )
 
 
-def _alert_shown(notice: Notice, deliveries: list[Delivery]) -> dict[str, Any]:
-    return {
-        "id": notice.id,
-        "at": iso_ms(notice.at_ms),
-        "event": notice.event.value,
-        "target": notice.target,
-        "subject": notice.subject,
-        "text": notice.text,
-        "fields": dict(notice.fields),
-        "deliveries": [
-            {
-                "channel_id": one.channel_id,
-                "state": one.state.value,
-                "tries": one.tries,
-                "error": one.error,
-                "sent_at": None if one.sent_at_ms is None else iso_ms(one.sent_at_ms),
-            }
+def _alert_shown(notice: Notice, deliveries: list[Delivery]) -> AlertShown:
+    return AlertShown(
+        id=notice.id,
+        at=iso_ms(notice.at_ms),
+        event=notice.event.value,
+        target=notice.target,
+        subject=notice.subject,
+        text=notice.text,
+        fields=dict(notice.fields),
+        deliveries=[
+            DeliveryShown(
+                channel_id=one.channel_id,
+                state=one.state.value,
+                tries=one.tries,
+                error=one.error,
+                sent_at=None if one.sent_at_ms is None else iso_ms(one.sent_at_ms),
+            )
             for one in deliveries
         ],
-    }
+    )

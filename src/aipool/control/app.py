@@ -12,24 +12,56 @@ from time import monotonic
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from aipool.accounts import setup as first_administrator
+from aipool.accounts import inviting
+from aipool.accounts import routes as accounts
+from aipool.accounts.premises import Premises
+from aipool.api_tokens import routes as api_tokens
 from aipool.audit.desk import Desk
+from aipool.calls import routes as calls
+from aipool.catalog import importing_routes, market
 from aipool.catalog import routes as catalog
 from aipool.config import Settings
-from aipool.control import alerts, keys, offers, pages, setup
-from aipool.control.access import Access, root_of
+from aipool.control import (
+    alerts,
+    balance_flow,
+    console,
+    exports,
+    groups_admin,
+    keys,
+    newcomers,
+    offers,
+    parties,
+    people,
+    reference,
+    said,
+    setup,
+    token_self,
+    trail,
+    usage,
+)
+from aipool.control.access import Access, People
+from aipool.control.adjusting import recaller
 from aipool.control.asking import Clients
+from aipool.control.call_names import names_of_calls
+from aipool.control.collecting import collector, token_lowering
 from aipool.control.guard import Guard
+from aipool.control.last_used import last_used
+from aipool.control.policies import POLICIES, Registry, served_by
+from aipool.control.settings import routes as site_routes
 from aipool.control.telling import teller
+from aipool.kit.clock import now_ms
 from aipool.kit.db import Database, DatabaseBusy, DatabaseUnusable
 from aipool.kit.errors import BusinessError
 from aipool.kit.outbound import Vet
 from aipool.kit.problems import of_form, of_refusal, problem
 from aipool.kit.sealing import Keyring
 from aipool.pool import routes as pool
+from aipool.site.messages import Messenger
+from aipool.site.service import Site
 
 _log = structlog.get_logger()
 
@@ -39,10 +71,14 @@ def create_app(
 ) -> FastAPI:
     """The application over this database. clients: to ask vendors with."""
     # No generated pages: what is public is written in this package.
-    app = FastAPI(title="AI-POOL", docs_url=None, redoc_url=None, openapi_url=None)
-    # The one that is added last is the outermost.
-    app.add_middleware(Access, who=root_of(database, pepper), clock=monotonic)
-    app.add_middleware(Guard)
+    app = FastAPI(
+        title="AI-POOL",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_name_of,
+    )
     app.add_exception_handler(BusinessError, _refused_by_a_rule)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _refused)
@@ -52,27 +88,53 @@ def create_app(
     app.include_router(setup.routes(database, pepper))
     desk = Desk(database, teller(settings.data_dir))
     vet = Vet(settings.private_upstreams)
+    site = Site(settings, keyring)
+    app.state.messenger = messenger = Messenger(database, site, settings)
+    app.include_router(site_routes(desk, site, messenger, settings))
+    premises = Premises(database, pepper, keyring, site, newcomers.hooks())
+    app.include_router(accounts.routes(desk, premises, messenger))
+    app.include_router(inviting.routes(desk, pepper))
     # Before the pool's own, whose /keys/{key_id}/… would take /keys/bulk for a key.
     app.include_router(keys.routes(desk, keyring, clients))
     app.include_router(pool.routes(desk, keyring, vet))
-    app.include_router(catalog.routes(desk, offers.vendor_names, offers.group_names))
+    app.include_router(
+        catalog.routes(desk, parties.vendor_names, parties.group_names, parties.groups_naming)
+    )
+    app.include_router(importing_routes.routes(desk, parties.vendors_at))
+    app.include_router(market.routes(desk, offers.market_terms, lambda _: True))
     app.include_router(offers.routes(desk, keyring, clients, settings.limits))
     app.include_router(alerts.routes(desk, keyring, vet))
+    lowering = token_lowering(database, settings.data_dir)
+    app.include_router(api_tokens.routes(desk, pepper, last_used, lowering))
+    give_back = collector(database, settings.data_dir)
+    app.include_router(groups_admin.routes(desk, give_back))
+    app.include_router(people.routes(desk, pepper, site, recaller(settings.data_dir)))
+    app.include_router(trail.routes(desk))
+    # Before the calls, which would take export for an id.
+    files = exports.Exports()
+    app.include_router(exports.routes(desk, files))
+    app.include_router(calls.routes(desk, names_of_calls))
+    app.include_router(balance_flow.routes(desk, files))
+    app.include_router(usage.routes(desk))
+    app.include_router(said.routes(desk, keyring))
+    app.include_router(token_self.routes(database, pepper, monotonic=monotonic, clock_ms=now_ms))
 
-    @app.get("/")
-    def home(request: Request) -> HTMLResponse:
-        with database.read() as connection:
-            is_set_up = first_administrator.is_set_up(connection)
-        return HTMLResponse(pages.home(_base_url(request), is_set_up=is_set_up))
+    app.include_router(reference.routes(app))
 
+    built = console.Console(settings.console_dir or console.default_folder())
+    app.include_router(console.routes(built, database))
+
+    # Whoever serves a path says whose it is. The one that is added last is the outermost.
+    registry = Registry(served_by(app), POLICIES)
+    callers = People(database, pepper, site)
+    app.add_middleware(Access, callers=callers, registry=registry, clock=monotonic)
+    app.add_middleware(Guard)
     return app
 
 
-def _base_url(request: Request) -> str:
-    """Where the visitor found us; the worker in front says over which scheme."""
-    scheme = request.headers.get("x-forwarded-proto", "http")
-    scheme = scheme if scheme in ("http", "https") else "http"
-    return f"{scheme}://{request.headers.get('host', 'localhost')}"
+def _name_of(route: APIRoute) -> str:
+    """What an operation is called: as the function that serves it, a verb and a noun."""
+    return route.name
 
 
 async def _refused_by_a_rule(_request: Request, error: Exception) -> Response:

@@ -1,16 +1,20 @@
-"""Around the whole application: headers on every answer, and a bound on every request.
+"""Around the whole application: headers on every answer, a bound on every request, and what
+refusals are said with: the request's id and the language of who asks.
 
 The pages carry no third party's script, style or picture, so the policy allows none.
 """
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aipool.control.access import is_guarded
-from aipool.kit.problems import problem
+from aipool.control.languages import translation_for
+from aipool.kit.clock import now_ms
+from aipool.kit.ids import RequestIds
+from aipool.kit.problems import REQUEST_ID, TRANSLATION, problem
 
 #: A form with a phone number and a password; no page takes anything larger.
 BODY_BYTES_MAX = 64 * 1024
@@ -53,20 +57,26 @@ class Guard:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._ids = RequestIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, with the headers, reading no more than the bound."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = dict(scope["headers"])
-        over_tls = given.get(b"x-forwarded-proto") == b"https"
+        given = Headers(scope=scope)
+        over_tls = given.get("x-forwarded-proto") == "https"
+        request_id = self._ids.new(now_ms())
+        state = scope.setdefault("state", {})
+        state[REQUEST_ID] = request_id
+        state[TRANSLATION] = translation_for(given.get("accept-language", ""))
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                headers["X-Request-Id"] = request_id
                 if over_tls:
                     headers.setdefault("Strict-Transport-Security", _HSTS)
             await send(message)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
@@ -21,7 +21,18 @@ from aipool.calls import service as calls
 from aipool.calls.types import KeyStats
 from aipool.control import asking
 from aipool.control.asking import Clients, Subject
-from aipool.control.schemas import TestSent, balance_shown, stats_shown, test_shown
+from aipool.control.schemas import (
+    BalanceShown,
+    BulkResult,
+    BulkShown,
+    KeysShown,
+    KeyStatsShown,
+    TestSent,
+    TestShown,
+    balance_shown,
+    key_stats_shown,
+    test_shown,
+)
 from aipool.kit.clock import now_ms
 from aipool.kit.db import Transaction
 from aipool.kit.errors import BusinessError, Invalid
@@ -29,7 +40,7 @@ from aipool.kit.sealing import Keyring
 from aipool.pool import service as pool
 from aipool.pool.health import Status
 from aipool.pool.routes import url_shown
-from aipool.pool.schemas import BulkSent, listed_shown
+from aipool.pool.schemas import BulkSent
 from aipool.pool.types import KeyListed, UpstreamKey
 
 Offset = Annotated[int, Query(ge=0, le=1_000_000)]
@@ -58,7 +69,9 @@ def _add_lists(router: APIRouter, desk: Desk) -> None:
         q: Text = "",
         limit: Limit = 50,
         offset: Offset = 0,
-    ) -> dict[str, Any]:
+    ) -> KeysShown:
+        """Keys, in the order of trying, with how they fare. vendor: an id.  q: stands in the name
+        of the key or of its vendor."""
         at_ms = now_ms()
         wanted = _status(status) if status else None
         with desk.database.read() as connection:
@@ -71,10 +84,11 @@ def _add_lists(router: APIRouter, desk: Desk) -> None:
                 limit=limit,
                 at_ms=at_ms,
             )
-            return {"keys": _shown(connection, rows, at_ms), "total": total}
+            return KeysShown(keys=_shown(connection, rows, at_ms), total=total)
 
     @router.get("/keys/{key_id}")
-    def show_key(key_id: Id) -> dict[str, Any]:
+    def show_key(key_id: Id) -> KeyStatsShown:
+        """One key, with how it fares."""
         at_ms = now_ms()
         with desk.database.read() as connection:
             listed = pool.list_key(connection, pool.get_key(connection, key_id), at_ms=at_ms)
@@ -85,18 +99,21 @@ def _add_lists(router: APIRouter, desk: Desk) -> None:
 def _add_questions(router: APIRouter, desk: Desk, keyring: Keyring, clients: Clients) -> None:
     tester = _Tester(desk, keyring, clients)
 
-    @router.post("/keys/{key_id}/test")
+    @router.post("/keys/{key_id}/test", response_model=TestShown)
     async def test_key(key_id: Id, act: Acting, sent: TestSent = TestSent()) -> Response:
+        """Makes the cheapest real call with the key; a good one heals it."""
         content, tx = await tester.test(key_id, sent.model, act)
         return await run_in_threadpool(desk.done, tx, content)
 
     @router.post("/keys/{key_id}/balance")
-    async def ask_balance(key_id: Id) -> dict[str, Any]:
+    async def ask_balance(key_id: Id) -> BalanceShown:
+        """Asks the vendor what is left on the key's account."""
         subject = await run_in_threadpool(subject_with, desk, keyring, key_id)
         return balance_shown(await asking.ask_balance(clients, subject))
 
-    @router.post("/keys/bulk")
-    async def bulk(sent: BulkSent, act: Acting) -> Response:
+    @router.post("/keys/bulk", response_model=BulkShown)
+    async def change_keys(sent: BulkSent, act: Acting) -> Response:
+        """Does one thing to many keys; one that fails stops no other."""
         ids = list(dict.fromkeys(sent.ids))
         if sent.action != "test":
             return await run_in_threadpool(_changed, desk, act, _CHANGES[sent.action], ids)
@@ -114,7 +131,7 @@ class _Tester:
         self._clients = clients
         self._gate = asyncio.Semaphore(_TESTS_AT_A_TIME)
 
-    async def test(self, key_id: int, model: str, act: Act) -> tuple[dict[str, Any], Transaction]:
+    async def test(self, key_id: int, model: str, act: Act) -> tuple[TestShown, Transaction]:
         """How it went, and the transaction in which that was written. Raises BusinessError."""
         subject = await run_in_threadpool(subject_with, self._desk, self._keyring, key_id)
         async with self._gate:
@@ -122,7 +139,7 @@ class _Tester:
                 self._clients, subject, unix_now=now_ms() / 1000, model=model
             )
 
-        def note() -> tuple[dict[str, Any], Transaction]:
+        def note() -> tuple[TestShown, Transaction]:
             with self._desk.database.write() as tx:
                 healed = asking.note_test(tx, act, subject, result)
             return test_shown(result, healed=healed), tx
@@ -133,18 +150,18 @@ class _Tester:
         """A result for each."""
         noted: list[Transaction] = []
 
-        async def one(key_id: int) -> dict[str, Any]:
+        async def one(key_id: int) -> BulkResult:
             try:
-                content, tx = await self.test(key_id, "", act)
+                test, tx = await self.test(key_id, "", act)
             except BusinessError as problem:
                 return _refused(key_id, problem)
             noted.append(tx)
-            return {"id": key_id, **content}
+            return BulkResult(id=key_id, ok=test.ok, test=test)
 
         results = await asyncio.gather(*map(one, key_ids))
         # Workers that have the newest revision have them all.
         newest = max((tx for tx in noted if tx.changes), key=lambda tx: tx.revision, default=None)
-        return await run_in_threadpool(self._desk.done, newest, {"results": results})
+        return await run_in_threadpool(self._desk.done, newest, BulkShown(results=results))
 
 
 def subject_with(desk: Desk, keyring: Keyring, key_id: int) -> Subject:
@@ -170,7 +187,7 @@ _CHANGES: dict[str, _Change] = {
 def _changed(desk: Desk, act: Act, change: _Change, key_ids: list[int]) -> Response:
     """Does it to every key, in one transaction. What is refused of one stops no other: a refusal
     comes before the first thing that its use case writes."""
-    results: list[dict[str, Any]] = []
+    results: list[BulkResult] = []
     with desk.database.write() as tx:
         for key_id in key_ids:
             try:
@@ -178,12 +195,12 @@ def _changed(desk: Desk, act: Act, change: _Change, key_ids: list[int]) -> Respo
             except BusinessError as problem:
                 results.append(_refused(key_id, problem))
             else:
-                results.append({"id": key_id, "ok": True})
-    return desk.done(tx, {"results": results})
+                results.append(BulkResult(id=key_id, ok=True))
+    return desk.done(tx, BulkShown(results=results))
 
 
-def _refused(key_id: int, problem: BusinessError) -> dict[str, Any]:
-    return {"id": key_id, "ok": False, "code": problem.code, "message": problem.message}
+def _refused(key_id: int, problem: BusinessError) -> BulkResult:
+    return BulkResult(id=key_id, ok=False, code=problem.code, message=problem.message)
 
 
 # --- the list ----------------------------------------------------------------------------------
@@ -197,14 +214,10 @@ def _status(text: str) -> Status:
         raise Invalid("invalid_status", f"it is none of {known}", field="status") from None
 
 
-def _shown(connection: Connection, rows: list[KeyListed], at_ms: int) -> list[dict[str, Any]]:
+def _shown(connection: Connection, rows: list[KeyListed], at_ms: int) -> list[KeyStatsShown]:
     """Keys with what the log of calls knows of them."""
     stats = calls.key_stats(connection, at_ms=at_ms, key_ids=[row.key.id for row in rows])
     return [
-        {
-            **listed_shown(row),
-            "resolved_url": url_shown(row.vendor, row.key),
-            **stats_shown(stats.get(row.key.id, _NEVER_TRIED)),
-        }
+        key_stats_shown(row, url_shown(row.vendor, row.key), stats.get(row.key.id, _NEVER_TRIED))
         for row in rows
     ]

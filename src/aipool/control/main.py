@@ -19,17 +19,22 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from aipool.calls.jobs import LettingGo
 from aipool.control.app import create_app
 from aipool.control.asking import open_clients
 from aipool.control.balances import Balances
+from aipool.control.contents import ContentKeeper
 from aipool.control.deliveries import Deliveries
 from aipool.control.sandbox import start_sandbox
+from aipool.doors.contents import SOCKET_NAME
 from aipool.installation import run_directory
 from aipool.kit import logging
 from aipool.kit.db import open_database
 from aipool.kit.digests import load_pepper
 from aipool.kit.sealing import load_keyring
 from aipool.process import Child
+from aipool.site.service import Site
+from aipool.site.types import CALL_RETENTION_DAYS
 
 #: Pages are quick; at the end they get this long before they are cut.
 _STOP_SECONDS = 5
@@ -62,6 +67,11 @@ async def _serve(child: Child) -> None:
         deliveries.start()
         balances = Balances(database, keyring, settings)
         balances.start()
+        site = Site(settings, keyring)
+        letting_go = LettingGo(database, lambda now: site.value(now, CALL_RETENTION_DAYS))
+        letting_go.start()
+        contents = ContentKeeper(database, keyring)
+        await contents.start(private_socket(run.path / SOCKET_NAME))
         sandbox = await start_sandbox(private_socket(run.sandbox_socket), settings.limits)
         server = Server(app, on_started=child.ready)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -70,8 +80,11 @@ async def _serve(child: Child) -> None:
         try:
             await server.serve(sockets=[private_socket(run.control_socket)])
         finally:
+            await contents.close()
+            await letting_go.close()
             await balances.close()
             await deliveries.close()
+            await app.state.messenger.close()
             await sandbox.drain(_STOP_SECONDS)
             await sandbox.close()
             database.close()

@@ -8,10 +8,9 @@ routes are made of them. Then the dry run tells which keys a call goes to. For o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
@@ -19,25 +18,31 @@ from sqlalchemy.engine import Connection
 from starlette.concurrency import run_in_threadpool
 
 from aipool.audit.desk import ID_MAX, Acting, Desk, Id
+from aipool.catalog import market
 from aipool.catalog import service as catalog
 from aipool.catalog.proposals import Terms
-from aipool.catalog.schemas import price_from
+from aipool.catalog.routes import today
+from aipool.catalog.schemas import PriceSent, price_from
+from aipool.catalog.types import TYPED, Quote
 from aipool.control import asking, taking
 from aipool.control.asking import Clients, Fetched, Subject
-from aipool.control.explain import explain
+from aipool.control.explain import Explained, explain
 from aipool.control.keys import subject_with
 from aipool.control.schemas import (
     ChoiceSent,
+    FetchedShown,
     FetchSent,
-    PriceSent,
+    TakenShown,
     TakeSent,
     fetched_shown,
     taken_shown,
 )
 from aipool.control.taking import Choice
 from aipool.groups import service as groups
+from aipool.groups.types import DEFAULT_NAME
 from aipool.kit.clock import now_ms
 from aipool.kit.errors import Invalid, NotFound
+from aipool.kit.money import PPM
 from aipool.kit.sealing import Keyring
 from aipool.pool import service as pool
 from aipool.rating.types import Price
@@ -49,31 +54,36 @@ def routes(desk: Desk, keyring: Keyring, clients: Clients, limits: Limits) -> AP
     router = APIRouter(prefix="/api")
 
     @router.post("/vendors/{vendor_id}/models/fetch")
-    async def fetch_models(vendor_id: Id, sent: FetchSent = FetchSent()) -> dict[str, Any]:
+    async def fetch_models(vendor_id: Id, sent: FetchSent = FetchSent()) -> FetchedShown:
+        """Asks the vendor for its list of models, and proposes names and prices."""
         terms = _terms(sent)
         subject = await run_in_threadpool(_subject, desk, keyring, vendor_id, sent.key)
         fetched = await asking.fetch_models(clients, subject, unix_now=now_ms() / 1000)
         return await run_in_threadpool(_listed, desk, subject, fetched, terms)
 
-    @router.post("/vendors/{vendor_id}/models")
-    def take_over(vendor_id: Id, sent: TakeSent, act: Acting) -> Response:
+    @router.post("/vendors/{vendor_id}/models", response_model=TakenShown)
+    def take_models(vendor_id: Id, sent: TakeSent, act: Acting) -> Response:
+        """Takes chosen models over: each becomes a model, or a route more of the model that has
+        its name."""
         with desk.database.write() as tx:
             vendor = pool.vendor_by_id(tx.connection, vendor_id)
             by_name = {group.name: group.id for group in groups.list_groups(tx.connection)}
             choices = [
-                _choice(f"models.{place}", one, by_name) for place, one in enumerate(sent.models)
+                _choice(f"models.{place}", one, by_name, today(act.at_ms))
+                for place, one in enumerate(sent.models)
             ]
             results = taking.take_over(tx, act, vendor, choices)
-        return desk.done(tx, {"models": [taken_shown(result) for result in results]})
+        return desk.done(tx, TakenShown(models=list(map(taken_shown, results))))
 
     @router.get("/route/explain")
     def explain_route(
         token: Annotated[int, Query(ge=1, le=ID_MAX)],
         model: Annotated[str, Query(max_length=300)],
         stream: Annotated[bool, Query()] = False,
-    ) -> dict[str, Any]:
+    ) -> Explained:
+        """What would become of a call now, and why. Nothing is called. token: its id."""
         with desk.database.read() as connection:
-            explained = explain(
+            return explain(
                 connection,
                 token_id=token,
                 model_name=model,
@@ -81,19 +91,20 @@ def routes(desk: Desk, keyring: Keyring, clients: Clients, limits: Limits) -> AP
                 limits=limits,
                 now_ms=now_ms(),
             )
-        return asdict(explained)
 
     return router
 
 
-def vendor_names(connection: Connection) -> dict[int, str]:
-    """The vendors' names by id."""
-    return {vendor.id: vendor.name for vendor in pool.list_vendors(connection)}
-
-
-def group_names(connection: Connection) -> dict[int, str]:
-    """The groups' names by id."""
-    return {group.id: group.name for group in groups.list_groups(connection)}
+def market_terms(connection: Connection, user_id: int | None) -> list[market.Terms]:
+    """The groups of a user as the market needs them; of nobody, the default one."""
+    every = groups.list_groups(connection)
+    default = [group for group in every if group.is_default]
+    mine = default if user_id is None else groups.granted_groups(connection, user_id)
+    found = [
+        market.Terms(group.id, group.name, group.multiplier_ppm, group.models) for group in mine
+    ]
+    # It is made with the first token; until then everything is sold at list price.
+    return found if default else [*found, market.Terms(0, DEFAULT_NAME, PPM, None)]
 
 
 def _subject(desk: Desk, keyring: Keyring, vendor_id: int, key_id: int | None) -> Subject:
@@ -107,7 +118,7 @@ def _subject(desk: Desk, keyring: Keyring, vendor_id: int, key_id: int | None) -
     return subject_with(desk, keyring, wanted[0])
 
 
-def _listed(desk: Desk, subject: Subject, fetched: Fetched, terms: Terms) -> dict[str, Any]:
+def _listed(desk: Desk, subject: Subject, fetched: Fetched, terms: Terms) -> FetchedShown:
     with desk.database.read() as connection:
         models = catalog.list_models(connection)
     found = asking.listings(subject, fetched.models, models, terms, datetime.now(UTC))
@@ -134,22 +145,27 @@ def _factor(field: str, text: str) -> Decimal:
     return number
 
 
-def _choice(field: str, sent: ChoiceSent, groups_by_name: Mapping[str, int]) -> Choice:
+def _choice(field: str, sent: ChoiceSent, groups_by_name: Mapping[str, int], day: str) -> Choice:
     """A choice as it is carried out. Raises Invalid, which names the field under `field`."""
     unknown = [name for name in sent.groups if name not in groups_by_name]
     if unknown:
         raise Invalid("group_unknown", f"there is no group {unknown[0]}", field=f"{field}.groups")
+    price, quote = _price(f"{field}.price", sent.price, day)
+    cost, cost_quote = _price(f"{field}.cost", sent.cost, day)
     return Choice(
         upstream_model=sent.upstream_model,
         name=sent.name or sent.upstream_model,
         kind=sent.kind,
-        price=_price(f"{field}.price", sent.price),
-        cost=_price(f"{field}.cost", sent.cost),
+        price=price,
+        cost=cost,
         context_tokens=sent.context_tokens,
         max_output_tokens=sent.max_output_tokens,
         groups=tuple(groups_by_name[name] for name in sent.groups),
+        free=sent.free,
+        quote=quote,
+        cost_quote=cost_quote,
     )
 
 
-def _price(field: str, sent: PriceSent | None) -> Price | None:
-    return None if sent is None else price_from(field, **sent.model_dump())
+def _price(field: str, sent: PriceSent | None, day: str) -> tuple[Price | None, Quote]:
+    return (None, TYPED) if sent is None else price_from(field, sent, day)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from html import escape
 
+from starlette.requests import Request
+
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.55 system-ui, sans-serif; margin: 0; }
@@ -32,10 +34,18 @@ if (field && secret) {
 """
 
 
-def home(base_url: str, *, is_set_up: bool) -> str:
-    """What this is, how it is called, and whether somebody administers it."""
+def base_url(request: Request) -> str:
+    """Where the visitor found us; the worker in front says over which scheme."""
+    scheme = request.headers.get("x-forwarded-proto", "http")
+    scheme = scheme if scheme in ("http", "https") else "http"
+    return f"{scheme}://{request.headers.get('host', 'localhost')}"
+
+
+def home(address: str, *, is_set_up: bool, console: str = "") -> str:
+    """What this is, how it is called, and whether somebody administers it. console: a note about
+    the console, as HTML."""
     call = escape(
-        f"curl {base_url}/v1/chat/completions \\\n"
+        f"curl {address}/v1/chat/completions \\\n"
         "  -H 'Authorization: Bearer YOUR_TOKEN' \\\n"
         "  -H 'Content-Type: application/json' \\\n"
         '  -d \'{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello!"}]}\''
@@ -51,8 +61,29 @@ def home(base_url: str, *, is_set_up: bool) -> str:
         "<p>One address for many AI models. Calls are paid from a prepaid balance and "
         "answered by whichever vendor serves the model.</p>"
         "<p>Any client made for OpenAI's interface works: give it this address and a token.</p>"
-        f"<pre>{call}</pre>{state}",
+        f"<pre>{call}</pre>{state}{console}",
     )
+
+
+_CONSOLE_SAID = {
+    "building": "The console is being built: reload this page in a minute. API calls work already.",
+    "failed": "The console could not be built. API calls work without it.",
+    "missing": "There is no console here. In a checkout, scripts/serve builds it; API calls work "
+    "without it.",
+}
+
+
+def console_note(state: str, error: str) -> str:
+    """Why there is no console, as HTML; "" when there is one."""
+    if state not in _CONSOLE_SAID:
+        return ""
+    shown = f"<pre>{escape(error)}</pre>" if error else ""
+    return f"<p class=problem>{_CONSOLE_SAID[state]}</p>{shown}"
+
+
+def no_console(state: str, error: str) -> str:
+    """In the place of a page of the console that is not there."""
+    return _page("The console", console_note(state, error))
 
 
 def setup_form(*, problem: str = "", phone: str = "", token: str = "") -> str:
@@ -96,6 +127,11 @@ def setup_done(phone: str, access_token: str) -> str:
 def setup_over() -> str:
     """There is an administrator already."""
     return _page("Set-up is done", "<p>This platform has a root account already.</p>")
+
+
+def published(title: str, site: str, body: str) -> str:
+    """A page of the operator's own text. site: its name.  body: HTML, as control.prose makes it."""
+    return _page(title, f'{body}<p class=quiet><a href="/">{escape(site)}</a></p>')
 
 
 def _page(title: str, body: str) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
-from aipool.audit.desk import Sent
+from aipool.audit.desk import Sent, Shown
 from aipool.calls.types import KeyStats
-from aipool.catalog.schemas import price_shown
+from aipool.catalog.proposals import Proposal
+from aipool.catalog.schemas import PriceSent, PriceShown, price_shown
 from aipool.control.asking import Fetched, Left, Listing
-from aipool.control.taking import Result
+from aipool.control.taking import Outcome, Result
 from aipool.kit.clock import iso_ms
 from aipool.kit.money import format_cny
 from aipool.pool.asking import KeyTest
+from aipool.pool.shown import KeyListedShown, Moment, listed_shown
+from aipool.pool.types import KeyListed
 from aipool.vendors.types import Verdict
 
 _SHORT_MAX = 300
@@ -38,23 +39,17 @@ class FetchSent(Sent):
     markup: str | None = Field(default=None, max_length=_SHORT_MAX)
 
 
-class PriceSent(Sent):
-    """CNY per 1,000,000 tokens, decimal texts. cached_input: null = as input."""
-
-    input: str = Field(max_length=_SHORT_MAX)
-    output: str = Field(max_length=_SHORT_MAX)
-    cached_input: str | None = Field(default=None, max_length=_SHORT_MAX)
-
-
 class ChoiceSent(Sent):
     """A model that is taken over. name: "" = as the vendor calls it.  price: what it is sold for,
-    null = as it is sold already.  groups: names of those that the route is limited to."""
+    null = as it is sold already.  free: what it has no price for costs nothing.  groups: names of
+    those that the route is limited to."""
 
     upstream_model: str = Field(max_length=_SHORT_MAX)
     name: str = Field(default="", max_length=_SHORT_MAX)
     kind: str = Field(default="chat", max_length=_SHORT_MAX)
     price: PriceSent | None = None
     cost: PriceSent | None = None
+    free: bool = False
     context_tokens: int | None = None
     max_output_tokens: int | None = None
     groups: list[str] = []
@@ -66,105 +61,240 @@ class TakeSent(Sent):
     models: list[ChoiceSent]
 
 
-def stats_shown(stats: KeyStats) -> dict[str, Any]:
-    """What the log of calls knows of a key. error_rate: of its calls in the last 24 hours, from
-    0 to 1, null = there were none.  used_tokens, calls, failures: in its life."""
-    rate = stats.day_failures / stats.day_tries if stats.day_tries else None
-    return {
-        "used_tokens": stats.input_tokens + stats.output_tokens,
-        "input_tokens": stats.input_tokens,
-        "output_tokens": stats.output_tokens,
-        "cost": format_cny(stats.cost_nano),
-        "calls": stats.tries,
-        "failures": stats.failures,
-        "error_rate": None if rate is None else round(rate, 4),
-        "last_used_at": _moment(stats.last_at_ms),
-        "last_error": stats.last_error,
-        "last_error_at": _moment(stats.last_error_at_ms),
-    }
+# --- what is shown --------------------------------------------------------------------------------
 
 
-def test_shown(result: KeyTest, *, healed: bool) -> dict[str, Any]:
-    """How a test went. healed: what calls had shown of the key is void by it."""
-    return {
-        "ok": result.ok,
-        "status": result.status,
-        "latency_ms": result.latency_ms,
-        "url": result.url,
-        "model": result.model,
-        "verdict": _verdict(result.verdict),
-        "said": result.said,
-        "healed": healed,
-    }
+class KeyStatsShown(KeyListedShown):
+    """A key with how it fares and what the log of calls knows of it, in its life."""
+
+    resolved_url: str = Field(description="The whole address of chat completions.")
+    used_tokens: int
+    input_tokens: int
+    output_tokens: int
+    cost: str = Field(description="CNY.")
+    calls: int
+    failures: int
+    error_rate: float | None = Field(
+        description="Of its calls in the last 24 hours, from 0 to 1; null: there were none."
+    )
+    last_used_at: Moment | None
+    last_error: str
+    last_error_at: Moment | None
 
 
-def balance_shown(left: Left) -> dict[str, Any]:
-    """What is left on a key's account; balance null = the vendor did not say, and `said` why."""
-    return {
-        "balance": left.money._asdict() if left.money is not None else None,
-        "status": left.status,
-        "latency_ms": left.latency_ms,
-        "said": left.said,
-    }
+class KeysShown(Shown):
+    """A page of keys, in the order of trying."""
+
+    keys: list[KeyStatsShown]
+    total: int
 
 
-def fetched_shown(fetched: Fetched, listings: list[Listing]) -> dict[str, Any]:
+class VerdictShown(Shown):
+    """What a failure means."""
+
+    action: str
+    why: str
+    scope: str
+    seconds: float | None
+
+
+class TestShown(Shown):
+    """How a test of a key went."""
+
+    # pytest takes classes by their name.
+    __test__ = False
+
+    ok: bool
+    status: int = Field(description="0: there was no answer.")
+    latency_ms: int
+    url: str
+    model: str
+    verdict: VerdictShown | None
+    said: str
+    healed: bool = Field(description="What calls had shown of the key is void by it.")
+
+
+class MoneyShown(Shown):
+    """A balance at a vendor, as it says it."""
+
+    amount: str
+    currency: str
+
+
+class BalanceShown(Shown):
+    """What is left on a key's account."""
+
+    balance: MoneyShown | None = Field(description="null: the vendor did not say; see `said`.")
+    status: int
+    latency_ms: int
+    said: str
+
+
+class BulkResult(Shown):
+    """What became of one of many keys. ok: it was done, or the test went well."""
+
+    id: int
+    ok: bool
+    code: str = Field(default="", description="Of a refusal.")
+    message: str = ""
+    test: TestShown | None = None
+
+
+class BulkShown(Shown):
+    """What became of each key."""
+
+    results: list[BulkResult]
+
+
+class ProposalShown(Shown):
+    """What a model might cost and be sold for."""
+
+    cost: PriceShown
+    price: PriceShown
+    source: str
+    read_on: str
+    note: str
+    cny_per_usd: str | None
+
+
+class ListingShown(Shown):
+    """A model that a vendor lists."""
+
+    upstream_model: str
+    kind: str
+    name: str = Field(description="What it might be called here.")
+    context_tokens: int | None
+    max_output_tokens: int | None
+    taken_as: list[str] = Field(description="Models that call it already.")
+    proposal: ProposalShown | None
+
+
+class FetchedShown(Shown):
     """A vendor's own list of models; empty when it gave none, and `said` tells why."""
-    return {
-        "status": fetched.status,
-        "latency_ms": fetched.latency_ms,
-        "url": fetched.url,
-        "verdict": _verdict(fetched.verdict),
-        "said": fetched.said,
-        "models": [_listing(one) for one in listings],
-    }
+
+    status: int
+    latency_ms: int
+    url: str
+    verdict: VerdictShown | None
+    said: str
+    models: list[ListingShown]
 
 
-def taken_shown(result: Result) -> dict[str, Any]:
+class TakenResult(Shown):
+    """What became of one choice."""
+
+    upstream_model: str
+    name: str
+    outcome: Outcome
+    code: str = Field(default="", description="Of a refusal.")
+    field: str = ""
+    message: str = ""
+
+
+class TakenShown(Shown):
+    """What became of each choice."""
+
+    models: list[TakenResult]
+
+
+def key_stats_shown(listed: KeyListed, resolved_url: str, stats: KeyStats) -> KeyStatsShown:
+    """A key with what the log of calls knows of it."""
+    rate = stats.day_failures / stats.day_tries if stats.day_tries else None
+    return KeyStatsShown(
+        **dict(listed_shown(listed)),
+        resolved_url=resolved_url,
+        used_tokens=stats.input_tokens + stats.output_tokens,
+        input_tokens=stats.input_tokens,
+        output_tokens=stats.output_tokens,
+        cost=format_cny(stats.cost_nano),
+        calls=stats.tries,
+        failures=stats.failures,
+        error_rate=None if rate is None else round(rate, 4),
+        last_used_at=_moment(stats.last_at_ms),
+        last_error=stats.last_error,
+        last_error_at=_moment(stats.last_error_at_ms),
+    )
+
+
+def test_shown(result: KeyTest, *, healed: bool) -> TestShown:
+    """How a test went."""
+    return TestShown(
+        ok=result.ok,
+        status=result.status,
+        latency_ms=result.latency_ms,
+        url=result.url,
+        model=result.model,
+        verdict=_verdict(result.verdict),
+        said=result.said,
+        healed=healed,
+    )
+
+
+def balance_shown(left: Left) -> BalanceShown:
+    """What is left on a key's account."""
+    money = MoneyShown(**left.money._asdict()) if left.money is not None else None
+    return BalanceShown(
+        balance=money, status=left.status, latency_ms=left.latency_ms, said=left.said
+    )
+
+
+def fetched_shown(fetched: Fetched, listings: list[Listing]) -> FetchedShown:
+    """A vendor's own list of models."""
+    return FetchedShown(
+        status=fetched.status,
+        latency_ms=fetched.latency_ms,
+        url=fetched.url,
+        verdict=_verdict(fetched.verdict),
+        said=fetched.said,
+        models=list(map(_listing, listings)),
+    )
+
+
+def taken_shown(result: Result) -> TakenResult:
     """What became of a choice."""
-    shown: dict[str, Any] = {
-        "upstream_model": result.upstream_model,
-        "name": result.name,
-        "outcome": result.outcome.value,
-    }
-    if result.code:
-        shown |= {"code": result.code, "field": result.field, "message": result.problem}
-    return shown
+    return TakenResult(
+        upstream_model=result.upstream_model,
+        name=result.name,
+        outcome=result.outcome,
+        code=result.code,
+        field=result.field,
+        message=result.problem,
+    )
 
 
-def _listing(listing: Listing) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "upstream_model": listing.offered.name,
-        "kind": listing.offered.kind,
-        "name": listing.name,
-        "context_tokens": listing.context_tokens,
-        "max_output_tokens": listing.max_output_tokens,
-        "taken_as": list(listing.taken_as),
-        "proposal": None,
-    }
-    proposal = listing.proposal
-    if proposal is not None:
-        rate = proposal.cny_per_usd
-        shown["proposal"] = {
-            "cost": price_shown(proposal.cost),
-            "price": price_shown(proposal.price),
-            "source": proposal.listed.source,
-            "read_on": proposal.listed.read_on,
-            "note": proposal.listed.note,
-            "cny_per_usd": None if rate is None else str(rate),
-        }
-    return shown
+def _listing(listing: Listing) -> ListingShown:
+    return ListingShown(
+        upstream_model=listing.offered.name,
+        kind=listing.offered.kind,
+        name=listing.name,
+        context_tokens=listing.context_tokens,
+        max_output_tokens=listing.max_output_tokens,
+        taken_as=list(listing.taken_as),
+        proposal=None if listing.proposal is None else _proposal(listing.proposal),
+    )
 
 
-def _verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+def _proposal(proposal: Proposal) -> ProposalShown:
+    rate = proposal.cny_per_usd
+    return ProposalShown(
+        cost=price_shown(proposal.cost),
+        price=price_shown(proposal.price),
+        source=proposal.listed.source,
+        read_on=proposal.listed.read_on,
+        note=proposal.listed.note,
+        cny_per_usd=None if rate is None else str(rate),
+    )
+
+
+def _verdict(verdict: Verdict | None) -> VerdictShown | None:
     if verdict is None:
         return None
-    return {
-        "action": verdict.action.value,
-        "why": verdict.why,
-        "scope": verdict.scope.value,
-        "seconds": verdict.seconds,
-    }
+    return VerdictShown(
+        action=verdict.action.value,
+        why=verdict.why,
+        scope=verdict.scope.value,
+        seconds=verdict.seconds,
+    )
 
 
 def _moment(milliseconds: int) -> str | None:

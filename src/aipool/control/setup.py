@@ -6,7 +6,6 @@ it in an address; a small script moves it into the form, and it can be pasted th
 
 from __future__ import annotations
 
-import threading
 from typing import Annotated
 
 from fastapi import APIRouter, Form
@@ -21,13 +20,10 @@ from aipool.kit.clock import now_ms
 from aipool.kit.db import Database
 from aipool.kit.errors import BusinessError, Forbidden
 
-#: Each hash takes 19 MiB and tens of milliseconds of one core.
-_hashing = threading.BoundedSemaphore(2)
-
 
 def routes(database: Database, pepper: bytes) -> APIRouter:
     """The page, its script and its form."""
-    router = APIRouter(default_response_class=HTMLResponse)
+    router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
 
     @router.get("/setup")
     def form() -> Response:
@@ -73,8 +69,7 @@ def _make_root(
             )
     number = rules.canonical_phone(phone)
     rules.check_password(password, Role.ROOT, number)
-    with _hashing:
-        password_hash = hash_password(password)
+    password_hash = hash_password(password)
     with database.write() as tx:
         root, access_token = setup.create_root(
             tx,

@@ -19,8 +19,10 @@ from aipool.catalog.types import (
     CONTEXT_TOKENS_DEFAULT,
     MAX_OUTPUT_TOKENS_DEFAULT,
     MODEL_TOKENS_MAX,
+    TYPED,
     Model,
     ModelTerms,
+    Quote,
     Route,
 )
 from aipool.groups import service as groups
@@ -41,7 +43,8 @@ class Choice:
     """A model that somebody wants. name: what it is called here.  price: what it is sold for,
     None = as it is sold already.  cost: None = not known, as if it cost nothing.
     context_tokens, max_output_tokens: None = as usual.  groups: ids of the groups that the route
-    is limited to, () = all."""
+    is limited to, () = all.  free: what it has no price for costs nothing.  quote, cost_quote:
+    what price and cost were made from."""
 
     upstream_model: str
     name: str
@@ -51,6 +54,9 @@ class Choice:
     context_tokens: int | None = None
     max_output_tokens: int | None = None
     groups: tuple[int, ...] = ()
+    free: bool = False
+    quote: Quote = TYPED
+    cost_quote: Quote = TYPED
 
 
 class Outcome(StrEnum):
@@ -138,10 +144,30 @@ def _take(
     if before is None:
         catalog.put_model(tx, act, _terms(choice, route))
         return Outcome.CREATED
+    if rules.kind(choice.kind) is not before.kind:
+        raise Invalid("invalid_kind", f"{before.name} is there as {before.kind}", field="kind")
     if any(_covers(there, route) for there in before.routes):
         return Outcome.UNCHANGED
-    catalog.put_routes(tx, act, before, (*before.routes, route))
+    quotes = (*[TYPED] * len(before.routes), choice.cost_quote)
+    if not before.routes and not before.enabled:
+        _check_sellable(choice, before)
+    catalog.put_routes(tx, act, before, (*before.routes, route), quotes)
+    if not before.routes and not before.enabled:
+        _sell(tx, act, choice, before)
     return Outcome.ROUTED
+
+
+def _check_sellable(choice: Choice, before: Model) -> None:
+    if choice.price is None and not before.free and rules.unpriced(before.kind, before.price):
+        raise Invalid("price_missing", f"{before.name} needs a sale price", field="price")
+
+
+def _sell(tx: Transaction, act: Act, choice: Choice, before: Model) -> None:
+    """A model that was planted and waited for its first route goes on sale. Its price stays if a
+    person wrote it."""
+    if choice.price is not None and not before.price_locked:
+        catalog.set_price(tx, act, before, choice.price, quote=choice.quote, free=choice.free)
+    catalog.set_enabled(tx, act, before.name, enabled=True)
 
 
 def _terms(choice: Choice, route: Route) -> ModelTerms:
@@ -158,6 +184,9 @@ def _terms(choice: Choice, route: Route) -> ModelTerms:
         output_tokens,
         choice.price,
         (route,),
+        free=choice.free,
+        quote=choice.quote,
+        cost_quotes=(choice.cost_quote,),
     )
 
 

@@ -131,6 +131,7 @@ class TokenView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     "group_not_granted".
     origin: what its calls are marked with: "playground" for a short-lived stand-in of a token,
     whose money, group and models are its parent's; "" = a token.
+    content_days: for how long what its calls say is kept for its owner, 0 = not at all.
     """
 
     id: int
@@ -144,6 +145,7 @@ class TokenView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     blocked: str
     limits: CallLimits = NO_CALL_LIMITS
     origin: str = ""
+    content_days: int = 0
 
 
 def wallet_budget(user_id: int) -> str:

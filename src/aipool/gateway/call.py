@@ -23,13 +23,13 @@ import msgspec
 
 from aipool.doors import records
 from aipool.doors.outcome import UsageSource
-from aipool.doors.records import Hold
 from aipool.gateway import errors
 from aipool.gateway.access import client_address
 from aipool.gateway.admission import Admitted, admit, may_use, reduced_cap
 from aipool.gateway.attempts import nobody_ready
 from aipool.gateway.body import LARGE_BYTES, ChatBody, parse
 from aipool.gateway.claims import BAD_KEY, Held, digest_of, is_key
+from aipool.gateway.contents import Keeping
 from aipool.gateway.context import Context
 from aipool.gateway.errors import Refusal
 from aipool.gateway.funds import Chain, Denied, Shortage
@@ -37,7 +37,7 @@ from aipool.gateway.identity import find_token
 from aipool.gateway.metering import estimate_input
 from aipool.gateway.rate import RateChain, Ticket, reserved_tokens
 from aipool.gateway.relay import CLIENT_GONE, Relay
-from aipool.gateway.settle import charge_of, outcome_of
+from aipool.gateway.settle import alarm_of, charge_of, hold_of, outcome_of
 from aipool.gateway.tokens import Token
 from aipool.kit.money import format_cny
 from aipool.ledger.rules import Unit, unit_of, without_requests
@@ -46,9 +46,6 @@ from aipool.rating.types import NO_USAGE, Usage
 if TYPE_CHECKING:
     from aipool.gateway.endpoints.base import Endpoint
     from aipool.wire.exchange import Exchange
-
-#: A report of this many times the gateway's own estimate is called suspicious.
-SUSPICIOUS_FACTOR = 4
 
 
 class Call:
@@ -73,6 +70,7 @@ class Call:
         "gone",
         "held",
         "hold_payload",
+        "keeping",
         "leave_queue",
         "money",
         "progress_payload",
@@ -117,6 +115,7 @@ class Call:
         self.tries = 0
         self.cap_written: int | None = None
         self.claim: Held | None = None
+        self.keeping: Keeping | None = None
         self._answer_body = b""
         self._charge_nano = 0
         self._body_waits = False
@@ -335,9 +334,12 @@ class Call:
         self._hold(smaller)
 
     def _journal_hold(self) -> None:
-        context = self.context
+        context, token, admitted, body = self.context, self.token, self.admitted, self.body
+        assert token is not None and admitted is not None and body is not None
         self.held = True
-        self.hold_payload = payload = self._hold_payload()
+        if token.view.content_days:
+            self.keeping = Keeping(body.raw)
+        self.hold_payload = payload = records.encode(hold_of(self, admitted))
         context.open_calls[self.rid] = self
         context.journal.append(payload, self._call_vendor, self._not_journaled)
 
@@ -348,31 +350,8 @@ class Call:
             self.context.rates.widen(self.ticket, tokens)
         self.admitted = admitted
         self.leave_queue = None
-        self.hold_payload = payload = self._hold_payload()
+        self.hold_payload = payload = records.encode(hold_of(self, admitted))
         self.context.journal.append(payload)
-
-    def _hold_payload(self) -> bytes:
-        token, admitted = self.token, self.admitted
-        assert token is not None and admitted is not None
-        view, offer = token.view, admitted.offer
-        return records.encode(
-            Hold(
-                self.rid,
-                self.at_ms,
-                view.user_id,
-                view.id,
-                view.group_id,
-                offer.model,
-                self.endpoint.name,
-                self.body is not None and self.body.stream,
-                admitted.hold_nano,
-                self.budgets,
-                offer.price,
-                offer.multiplier_ppm,
-                self.address,
-                view.origin,
-            )
-        )
 
     def _not_journaled(self) -> None:
         self.refuse(errors.unavailable("ledger_unavailable", "Calls cannot be recorded just now."))
@@ -458,6 +437,8 @@ class Call:
             self.settle(usage, source, status=CLIENT_GONE, error="client_gone")
             return
         self._answer_body = body
+        if self.keeping is not None:
+            self.keeping.add(body)
         self.settle(usage, source, status=200, error="", then=self._send_answer)
 
     def settle(
@@ -493,24 +474,13 @@ class Call:
         if self.ticket is not None:
             self._end_ticket(self.ticket, usage)
         if charge > admitted.hold_nano:
-            self._alarm(usage, admitted)
+            context.log.event("charge_above_hold", **alarm_of(self, admitted, usage, charge))
+        if self.keeping is not None:
+            view = token.view
+            context.contents.keep(
+                self.keeping.content(self.rid, view.id, view.user_id, self.at_ms, view.content_days)
+            )
         self._ended(status, error)
-
-    def _alarm(self, usage: Usage, admitted: Admitted) -> None:
-        """The vendor reports more than could be: somebody has to look at the model's entry
-        (its context, its output cap), or at the vendor."""
-        estimate = self.input_estimate()
-        self.context.log.event(
-            "charge_above_hold",
-            request_id=self.rid,
-            model=admitted.offer.model,
-            hold_nano=admitted.hold_nano,
-            charge_nano=self._charge_nano,
-            input_tokens=usage.input_tokens,
-            input_estimate=estimate,
-            output_tokens=usage.output_tokens,
-            suspicious=int(usage.input_tokens > SUSPICIOUS_FACTOR * max(estimate, 1)),
-        )
 
     def refuse(self, refusal: Refusal) -> None:
         """No: void what was held, record it where a row belongs, tell the client."""

@@ -19,6 +19,7 @@ from aipool.gateway.attempts import RetryBudget
 from aipool.gateway.board import Board
 from aipool.gateway.catalogue import Catalogue
 from aipool.gateway.claims import Claims
+from aipool.gateway.contents import Contents
 from aipool.gateway.cors import Cors
 from aipool.gateway.counters import Counters
 from aipool.gateway.funds import Funds
@@ -92,6 +93,7 @@ class Context:
         self.board: Board
         self.slots: Slots
         self.claims: Claims
+        self.contents: Contents
         self.tokens: Tokens
         self.journal: Journal
         self.shipping: Shipping

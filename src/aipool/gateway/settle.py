@@ -8,14 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aipool.doors.outcome import Attempt, Outcome, UsageSource
+from aipool.doors.records import Hold
 from aipool.kit.money import AMOUNT_NANO_MAX, PPM
 from aipool.rating.rate import rate
 from aipool.rating.types import Usage
 
 if TYPE_CHECKING:
+    from aipool.gateway.admission import Admitted
     from aipool.gateway.call import Call
     from aipool.gateway.catalogue import Offer
     from aipool.gateway.tokens import Token
+
+#: A report of this many times the gateway's own estimate is called suspicious.
+SUSPICIOUS_FACTOR = 4
 
 _MODEL_CHARACTERS_MAX = 200
 _USER_AGENT_BYTES_MAX = 200
@@ -97,3 +102,44 @@ def outcome_of(
         cost_ppm,
         view.origin,
     )
+
+
+def hold_of(call: Call, admitted: Admitted) -> Hold:
+    """What is held for a call, as it is journaled: all that recovery needs to settle it alone."""
+    token = call.token
+    assert token is not None
+    view, offer = token.view, admitted.offer
+    return Hold(
+        call.rid,
+        call.at_ms,
+        view.user_id,
+        view.id,
+        view.group_id,
+        offer.model,
+        call.endpoint.name,
+        call.body is not None and call.body.stream,
+        admitted.hold_nano,
+        call.budgets,
+        offer.price,
+        offer.multiplier_ppm,
+        call.address,
+        view.origin,
+    )
+
+
+def alarm_of(
+    call: Call, admitted: Admitted, usage: Usage, charge_nano: int
+) -> dict[str, str | int]:
+    """The vendor reports more than could be: somebody has to look at the model's entry (its
+    context, its output cap), or at the vendor."""
+    estimate = call.input_estimate()
+    return {
+        "request_id": call.rid,
+        "model": admitted.offer.model,
+        "hold_nano": admitted.hold_nano,
+        "charge_nano": charge_nano,
+        "input_tokens": usage.input_tokens,
+        "input_estimate": estimate,
+        "output_tokens": usage.output_tokens,
+        "suspicious": int(usage.input_tokens > SUSPICIOUS_FACTOR * max(estimate, 1)),
+    }

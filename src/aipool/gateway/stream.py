@@ -144,7 +144,7 @@ class Stream:
                 self._relay.end_drain()
         elif self.committed:
             if out:
-                self._send(out[0] if len(out) == 1 else b"".join(out))
+                self._relay_on(out[0] if len(out) == 1 else b"".join(out))
         else:
             self._held += out
             self._held_bytes += sum(len(event) for event in out)
@@ -246,8 +246,14 @@ class Stream:
         relay.committed()
         call.context.streams.add(self)
         if self._held:
-            exchange.send(b"".join(self._held))
+            self._relay_on(b"".join(self._held))
             self._held.clear()
+
+    def _relay_on(self, data: bytes) -> None:
+        """The vendor's own words."""
+        if self._call.keeping is not None:
+            self._call.keeping.add(data)
+        self._send(data)
 
     def _send(self, data: bytes) -> None:
         self._last_sent_at = self._time()
@@ -323,6 +329,8 @@ class Stream:
             return
         last = b"".join(self._out)
         exchange = call.exchange
+        if call.keeping is not None:
+            call.keeping.add(last)
         call.settle(usage, source, status=200, error=error, then=lambda: exchange.end(last))
 
     # --- the client -----------------------------------------------------------------------

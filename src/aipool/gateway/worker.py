@@ -19,6 +19,7 @@ from pathlib import Path
 
 from aipool.config import Settings
 from aipool.dialects import exact
+from aipool.doors.contents import SOCKET_NAME
 from aipool.doors.frames import (
     Claimed,
     Collected,
@@ -36,6 +37,7 @@ from aipool.gateway.app import App
 from aipool.gateway.board import Board
 from aipool.gateway.catalogue import Catalogue
 from aipool.gateway.claims import Claims
+from aipool.gateway.contents import Contents
 from aipool.gateway.context import Context
 from aipool.gateway.cors import Cors
 from aipool.gateway.funds import Funds
@@ -117,6 +119,11 @@ class Worker:
             chance=context.chance,
         )
         context.claims = Claims(self._link.send, loop.time)
+        context.contents = Contents(
+            loop,
+            run.path / SOCKET_NAME,
+            lambda event: context.log.event(event, worker=index),
+        )
         context.slots = Slots(self._link.send, loop.time, loop.call_later)
         context.tokens = Tokens(load_pepper(settings.data_dir), self._link.send)
         self._socket_path: Callable[[str], str] = lambda name: str(run.path / name)
@@ -297,6 +304,7 @@ class Worker:
             await asyncio.sleep(0.01)
         await self._server.close()
         context.journal.close()
+        context.contents.close()
         self._link.close()
         await context.secure.close()
         await context.plain.close()

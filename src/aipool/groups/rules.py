@@ -1,4 +1,4 @@
-"""Decisions about groups: what a limit of calls may be, and whose calls a budget counts."""
+"""Decisions about groups: what a limit of calls may be, and what is said of a group."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from aipool.kit.errors import Invalid
 
 #: More calls or tokens than any machine serves in a day: a typing mistake.
 CALL_LIMIT_MAX = 1_000_000_000
+
+DESCRIPTION_CHARACTERS_MAX = 500
 
 #: How a person writes that there is no limit.
 NO_LIMIT = "none"
@@ -35,3 +37,16 @@ def call_limit(text: str) -> int | None:
             "invalid_limit", f"{shown!r}: a whole number from 1 to {CALL_LIMIT_MAX}, or {NO_LIMIT}"
         )
     return int(text)
+
+
+def checked_description(text: str) -> str:
+    """For whom a group is meant, as it is kept; raises Invalid."""
+    kept = text.strip()
+    printable = all(mark.isprintable() or mark == "\n" for mark in kept)
+    if len(kept) > DESCRIPTION_CHARACTERS_MAX or not printable:
+        raise Invalid(
+            "malformed_description",
+            f"a description has at most {DESCRIPTION_CHARACTERS_MAX} printable characters",
+            field="description",
+        )
+    return kept

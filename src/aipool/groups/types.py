@@ -7,7 +7,7 @@ from typing import NewType
 
 GroupId = NewType("GroupId", int)
 
-#: The group of whoever was given no other.
+#: What the default group is called until somebody makes another one the default.
 DEFAULT_NAME = "default"
 
 
@@ -34,7 +34,8 @@ class Group:
     models: names it may call, None = every model.
 
     each_user: the limits of each user's calls in it, all that user's tokens of the group
-    together.  whole: those of all its users together.
+    together.  whole: those of all its users together.  description: for whom it is meant.
+    is_default: granted to everybody, and given to a token that names no other.
     """
 
     id: GroupId
@@ -43,3 +44,14 @@ class Group:
     models: tuple[str, ...] | None
     each_user: CallLimits = NO_CALL_LIMITS
     whole: CallLimits = NO_CALL_LIMITS
+    description: str = ""
+    is_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user to whom a group is granted by name. actor: who granted it, as the trail says."""
+
+    user_id: int
+    granted_at_ms: int
+    actor: str

@@ -17,8 +17,13 @@ from pathlib import Path
 from aipool.kit.secret_files import PEPPER_NAME, read_or_create, secrets_folder
 
 PREFIX = "sk-"
+#: Of access tokens, with which programs of a person speak to the platform; the first one of the
+#: root account's says so.
+ACCESS_PREFIX = "aipool-"
 ROOT_PREFIX = "aipool-root-"
 SETUP_PREFIX = "aipool-setup-"
+RESET_PREFIX = "aipool-reset-"
+INVITATION_PREFIX = "aipool-invite-"
 
 RANDOM_BYTES = 32
 #: Characters that 256 bits take in URL-safe base64 without padding.

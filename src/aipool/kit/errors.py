@@ -4,7 +4,9 @@
     ├── Invalid               a value that cannot be (422)
     ├── NotFound              a name that names nothing (404)
     ├── Conflict              right by itself, but not with what is there (409)
-    └── Forbidden             not for this person (403)
+    ├── Forbidden             not for this person (403)
+    ├── Unauthenticated       who it is has not been shown (401)
+    └── TooMany               not now (429)
 
 The edges turn them into their own shape: the command line into one line and exit code 1,
 HTTP into problem details. Everything else that is raised is either the world's fault
@@ -13,18 +15,25 @@ HTTP into problem details. Everything else that is raised is either the world's 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class BusinessError(Exception):
     """code: a stable word for programs.  field: what it is about, "" when it is the whole.
-    message: one or two sentences for a person, without a final secret or stack."""
+    message: one or two sentences for a person, without a final secret or stack.
+    more: what a program needs to put it right, by name."""
 
     status = 400
 
-    def __init__(self, code: str, message: str, *, field: str = "") -> None:
+    def __init__(
+        self, code: str, message: str, *, field: str = "", more: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.field = field
+        self.more = dict(more or {})
 
 
 class Invalid(BusinessError):
@@ -49,3 +58,22 @@ class Forbidden(BusinessError):
     """Not for this person."""
 
     status = 403
+
+
+class Unauthenticated(BusinessError):
+    """Who it is has not been shown."""
+
+    status = 401
+
+
+class TooMany(BusinessError):
+    """Right by itself, but not now. wait_seconds: after so long it may be tried again."""
+
+    status = 429
+
+    def __init__(
+        self, code: str, message: str, *, wait_seconds: int, field: str = "", status: int = 429
+    ) -> None:
+        super().__init__(code, message, field=field)
+        self.wait_seconds = wait_seconds
+        self.status = status

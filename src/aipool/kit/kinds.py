@@ -95,6 +95,10 @@ def _read_folder(text: str) -> Path:
     return Path(text).expanduser().resolve()
 
 
+def _read_optional_folder(text: str) -> Path | None:
+    return _read_folder(text) if text else None
+
+
 def _read_host(text: str) -> str:
     if not text or any(character.isspace() or character in "/@" for character in text):
         raise ValueError(text)
@@ -134,6 +138,7 @@ def _write_path(value: Path | None) -> str:
 
 
 FOLDER = Kind(_read_folder, "the path of a folder", _write_path)
+OPTIONAL_FOLDER = Kind(_read_optional_folder, FOLDER.allowed, _write_path)
 FILE = Kind(_read_file, "the path of a file that exists", _write_path)
 HOST = Kind(_read_host, "a host name or an IP address")
 NETWORKS = Kind(

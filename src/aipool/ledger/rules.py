@@ -124,6 +124,12 @@ def next_window_day(period: Period, day: int) -> int:
     return (first - _EPOCH).days
 
 
+def is_past(budget: str, window: int, day: int) -> bool:
+    """Was this window over before that day?"""
+    period = period_of(budget)
+    return period is not None and window < window_of(period, day)
+
+
 def day_of(unix_ms: int) -> int:
     """The UTC day of a moment."""
     return unix_ms // DAY_MS

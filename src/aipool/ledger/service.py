@@ -16,10 +16,11 @@ from sqlalchemy.engine import Connection
 
 from aipool.kit.db import Transaction
 from aipool.ledger import core, store
-from aipool.ledger.rules import LIFETIME, Unit, counts_requests, unit_of
+from aipool.ledger.rules import LIFETIME, Unit, counts_requests, is_past, unit_of
 from aipool.ledger.store import scan
 from aipool.ledger.types import (
     Answer,
+    BookedTransfer,
     Budget,
     BudgetRow,
     Command,
@@ -94,6 +95,11 @@ def adjust_wallet(
     return _move(tx, Move(at_ms, debit, credit, amount, kind, ref, idem_key, actor))
 
 
+def find_transfer(connection: Connection, idem_key: str) -> BookedTransfer | None:
+    """The transfer that was booked under this key; None = there is none."""
+    return store.transfer_by_key(connection, idem_key)
+
+
 def _move(tx: Transaction, move: Move) -> Moved | Refused:
     booked = store.transfer_by_key(tx.connection, move.idem_key)
     if booked is not None:
@@ -148,6 +154,45 @@ def set_window_limit(tx: Transaction, budget: str, cap: int) -> None:
 def wallet_balance(connection: Connection, user_id: int) -> Wallet | None:
     """A user's wallet; None = never had one."""
     return store.wallet(connection, wallet_account(user_id))
+
+
+def wallet_history(
+    connection: Connection,
+    user_id: int,
+    *,
+    before_seq: int | None = None,
+    limit: int,
+    alone: bool = False,
+) -> list[BookedTransfer]:
+    """What happened to a user's wallet, newest first, below `before_seq`. alone: without what
+    calls took."""
+    account = wallet_account(user_id)
+    return store.wallet_transfers(
+        connection, account, before_seq=before_seq, limit=limit, alone=alone
+    )
+
+
+def balances_after_calls(connection: Connection, rids: Collection[str]) -> dict[str, int]:
+    """What was on the wallet after each of these calls, of those that took something."""
+    prefix = f"{TransferKind.USAGE.value}:"
+    after = store.balances_after(connection, [f"{prefix}{rid}" for rid in rids])
+    return {key.removeprefix(prefix): left for key, left in after.items() if left is not None}
+
+
+def past_windows(
+    connection: Connection, day: int, after: tuple[str, int], limit: int
+) -> tuple[list[tuple[str, int]], tuple[str, int] | None]:
+    """Looks at some limits behind this one: which of them counted a period that was over before
+    this day, and where to go on; None = that were all."""
+    looked = store.some_windows(connection, after, limit)
+    past = [(name, number) for name, number in looked if is_past(name, number, day)]
+    return past, looked[-1] if len(looked) == limit else None
+
+
+def drop_windows(tx: Transaction, keys: Sequence[tuple[str, int]]) -> None:
+    """Forgets past windows of limits; nobody spends of them any more. One of which something is
+    lent stays."""
+    store.delete_windows(tx.connection, keys)
 
 
 def budget_state(connection: Connection, budget: str, *, window: int = 0) -> Budget | None:
@@ -206,6 +251,11 @@ def charges_by_call(
 def used_by_tokens(connection: Connection) -> Iterator[tuple[str, int]]:
     """Every token's counted use by the name of its budget. For the verifier."""
     return scan.used_by_tokens(connection)
+
+
+def charged_by_day(connection: Connection) -> Iterator[tuple[tuple[int, int], int]]:
+    """What each user's calls moved each UTC day, by (day, user). For the verifier."""
+    return scan.charged_by_day(connection)
 
 
 # --- the books ------------------------------------------------------------------------------

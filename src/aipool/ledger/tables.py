@@ -11,6 +11,9 @@ import sqlalchemy as sa
 from aipool.kit.db import Int64, Text, append_only, metadata
 from aipool.kit.money import AMOUNT_NANO_MAX
 
+#: What is shown by itself in a wallet's history: everything but what calls took.
+ALONE = "kind <> 'usage'"
+
 accounts = sa.Table(
     "accounts",
     metadata,
@@ -46,6 +49,18 @@ transfers = append_only(
         sa.Column("actor", Text, nullable=False),
         sa.CheckConstraint(f"amount_nano BETWEEN 1 AND {AMOUNT_NANO_MAX}", name="amount"),
         sa.CheckConstraint("debit <> credit", name="two_accounts"),
+        # A wallet's history: all that calls took, and whatever else happened to it.
+        sa.Index("ix_transfers_debit", "debit", "seq"),
+        *(
+            sa.Index(
+                f"ix_transfers_{side}_alone",
+                side,
+                "seq",
+                sqlite_where=sa.text(ALONE),
+                postgresql_where=sa.text(ALONE),
+            )
+            for side in ("debit", "credit")
+        ),
     )
 )
 

@@ -35,6 +35,8 @@ Epoch = NewType("Epoch", int)
 REVENUE = "revenue:usage"
 WRITEOFF = "expense:writeoff"
 PROMO = "expense:promo"
+#: What the account of a user's money begins with.
+WALLET = "wallet:"
 
 #: Free money of a budget without a cap, as grants report it: no single need is above it.
 UNLIMITED_NANO = AMOUNT_NANO_MAX
@@ -47,7 +49,7 @@ _SYSTEM_ACCOUNTS = ("revenue:", "expense:", "cash:", "clearing:", "adjust:", "su
 
 def wallet_account(user_id: int) -> str:
     """The account of a user's money, which is also the id of its budget."""
-    return f"wallet:{user_id}"
+    return f"{WALLET}{user_id}"
 
 
 def token_budget(token_id: int) -> str:
@@ -57,7 +59,7 @@ def token_budget(token_id: int) -> str:
 
 def is_wallet(name: str) -> bool:
     """Whether an account or a budget is a wallet."""
-    return name.startswith("wallet:")
+    return name.startswith(WALLET)
 
 
 def is_system_account(name: str) -> bool:

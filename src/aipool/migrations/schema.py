@@ -10,6 +10,7 @@ import aipool.calls.tables
 import aipool.catalog.tables
 import aipool.groups.tables
 import aipool.ledger.tables
+import aipool.moving.tables
 import aipool.notices.tables
 import aipool.pool.tables
 import aipool.site.tables  # noqa: F401

@@ -32,6 +32,7 @@ from urllib.parse import quote_plus, urlsplit
 import msgspec
 
 from aipool.kit.clock import iso_ms
+from aipool.notices.codes import Letter
 from aipool.notices.types import Kind, MailServer, Notice, Secrets
 
 SIGNATURE_HEADER = "X-AIPOOL-Signature"
@@ -64,20 +65,33 @@ def post(kind: Kind, secrets: Secrets, notice: Notice, now_ms: int) -> Post:
             return _webhook(secrets, notice, now_ms)
 
 
+def posted(url: str, message: Mapping[str, object]) -> Post:
+    """A request that carries JSON to an address."""
+    parts = urlsplit(url)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Post(target, {"Content-Type": _JSON}, msgspec.json.encode(message))
+
+
+def signed(plain: Post, signing: str, now_ms: int) -> Post:
+    """The request of a webhook with its signature, which says when it was made: a receiver
+    refuses what is older than a few minutes."""
+    unix = str(now_ms // 1000)
+    signature = _hmac(signing, unix.encode() + b"." + plain.body).hex()
+    headers = {**plain.headers, SIGNATURE_HEADER: f"t={unix},v1={signature}"}
+    return Post(plain.target, headers, plain.body)
+
+
+def letter(server: MailServer, written: Letter, at_ms: int, number: str) -> EmailMessage:
+    """A mail to one person. number: of this mail alone."""
+    text = written.text.rstrip() + "\n"
+    return _mail(server, written.subject, text, at_ms, f"letter-{number}")
+
+
 def mail(server: MailServer, notice: Notice) -> EmailMessage:
     """The mail that tells a notice. A repeated one has the same Message-ID."""
-    message = EmailMessage()
-    message["Subject"] = f"[AI-POOL] {notice.subject}"
-    message["From"] = server.sender
-    message["To"] = ", ".join(server.to)
-    message["Date"] = formatdate(notice.at_ms / 1000)
-    domain = server.sender.rpartition("@")[2]
-    message["Message-ID"] = f"<aipool-notice-{notice.id}-{notice.at_ms}@{domain}>"
-    # Mail servers send no word of absence in answer to it (RFC 3834).
-    message["Auto-Submitted"] = "auto-generated"
     text = "\n".join([notice.text, "", *_facts(notice)]) + "\n"
-    message.set_content(text, cte="quoted-printable")
-    return message
+    number = f"notice-{notice.id}-{notice.at_ms}"
+    return _mail(server, f"[AI-POOL] {notice.subject}", text, notice.at_ms, number)
 
 
 def refusal(kind: Kind, status: int, answer: bytes) -> str | None:
@@ -93,6 +107,19 @@ def refusal(kind: Kind, status: int, answer: bytes) -> str | None:
             return _refusal_of_bot(answer, ("errcode",), ("errmsg",))
         case _:
             return None
+
+
+def _mail(server: MailServer, subject: str, text: str, at_ms: int, number: str) -> EmailMessage:
+    message = EmailMessage()
+    message["Subject"] = subject
+    message["From"] = server.sender
+    message["To"] = ", ".join(server.to)
+    message["Date"] = formatdate(at_ms / 1000)
+    message["Message-ID"] = f"<aipool-{number}@{server.sender.rpartition('@')[2]}>"
+    # Mail servers send no word of absence in answer to it (RFC 3834).
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(text, cte="quoted-printable")
+    return message
 
 
 # --- one function a kind ---------------------------------------------------------------------
@@ -111,10 +138,7 @@ def _webhook(secrets: Secrets, notice: Notice, now_ms: int) -> Post:
             "at": iso_ms(notice.at_ms),
         },
     )
-    unix = str(now_ms // 1000)
-    signed = _hmac(secrets.signing, unix.encode() + b"." + plain.body).hex()
-    headers = {**plain.headers, SIGNATURE_HEADER: f"t={unix},v1={signed}"}
-    return Post(plain.target, headers, plain.body)
+    return signed(plain, secrets.signing, now_ms)
 
 
 def _feishu(secrets: Secrets, notice: Notice, now_ms: int) -> Post:
@@ -143,9 +167,7 @@ def _dingtalk(secrets: Secrets, notice: Notice, now_ms: int) -> Post:
 
 
 def _post(secrets: Secrets, message: Mapping[str, object]) -> Post:
-    parts = urlsplit(secrets.url)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Post(target, {"Content-Type": _JSON}, msgspec.json.encode(message))
+    return posted(secrets.url, message)
 
 
 def _markdown(notice: Notice) -> str:

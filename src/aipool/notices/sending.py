@@ -1,4 +1,4 @@
-"""Sends a notice over a channel, and says what became of it.
+"""Sends a notice over a channel, or a mail or a post by itself, and says what became of it.
 
 Every address is vetted as those of vendors are (kit.outbound), at every connection; nothing is
 followed elsewhere. Bots and webhooks go through the HTTP client of the wire layer. Mail is handed
@@ -88,7 +88,8 @@ class Sender:
     ) -> Outcome:
         """Sends it, in bounded time. now_ms: for signatures."""
         if channel.mail is not None:
-            outcome = await self._mail(channel.mail, secrets, notice)
+            message = rendering.mail(channel.mail, notice)
+            outcome = await self.hand_in(channel.mail, secrets, message)
         else:
             outcome = Outcome(await self._post(channel.kind, secrets, notice, now_ms))
         refusal = outcome.refusal
@@ -112,7 +113,12 @@ class Sender:
             url = checked_url(secrets.url, self._vet)
         except Invalid as problem:
             return problem.message
-        post = rendering.post(kind, secrets, notice, now_ms)
+        said = await self.request(url, rendering.post(kind, secrets, notice, now_ms))
+        return said if isinstance(said, str) else rendering.refusal(kind, *said)
+
+    async def request(self, url: BaseUrl, post: rendering.Post) -> tuple[int, bytes] | str:
+        """The answer's status and body; or why there is none. url: judged by its caller, and its
+        addresses again here."""
         client = self._secure if url.tls else self._plain
         answer = _Answer(self._loop)
         request = client.request(
@@ -131,12 +137,13 @@ class Sender:
             raise
         if isinstance(said, Failure):
             return _WHY.get(said.kind, said.detail)
-        return rendering.refusal(kind, *said)
+        return said
 
     # --- mail -------------------------------------------------------------------------------
 
-    async def _mail(self, server: MailServer, secrets: Secrets, notice: Notice) -> Outcome:
-        message = rendering.mail(server, notice)
+    async def hand_in(self, server: MailServer, secrets: Secrets, message: EmailMessage) -> Outcome:
+        """Gives a mail to its server, in bounded time. What the server says is as it said it:
+        it may name who the mail was for."""
         ends_at = self._loop.time() + self._mail_seconds
         vet = self._vet.plain if server.tls is Tls.NONE else self._vet.encrypted
         origin = Origin(server.host, server.port)

@@ -16,7 +16,6 @@ from fastapi.responses import Response
 from aipool.audit import service as audit
 from aipool.audit.desk import Acting, AskedId, Desk, Id, Limit
 from aipool.audit.types import Act
-from aipool.kit.clock import iso_ms
 from aipool.kit.errors import BusinessError, NotFound
 from aipool.kit.expiry import moment_or_days
 from aipool.kit.outbound import Vet
@@ -32,6 +31,22 @@ from aipool.pool.schemas import (
     OrderSent,
     VendorChange,
     VendorSent,
+)
+from aipool.pool.shown import (
+    DefaultKeyShown,
+    EntriesShown,
+    KeyChanged,
+    KeyShown,
+    KeywordShown,
+    KeywordsShown,
+    LinesShown,
+    OrderShown,
+    VendorChanged,
+    VendorCreated,
+    VendorsShown,
+    VendorTypesShown,
+    VendorWithKeys,
+    entry_shown,
     key_shown,
     keyword_shown,
     line_shown,
@@ -55,17 +70,20 @@ def routes(desk: Desk, keyring: Keyring, vet: Vet) -> APIRouter:
 
 def _add_vendors(router: APIRouter, desk: Desk, keyring: Keyring, vet: Vet) -> None:
     @router.get("/vendor-types")
-    def list_types() -> dict[str, Any]:
-        return {"vendor_types": [vendor_type_shown(one) for one in VENDORS_BY_TYPE.values()]}
+    def list_vendor_types() -> VendorTypesShown:
+        """The kinds of vendors: usual address, the form of a key, where keys are had, sources."""
+        return VendorTypesShown(vendor_types=list(map(vendor_type_shown, VENDORS_BY_TYPE.values())))
 
     @router.get("/vendors")
-    def list_vendors() -> dict[str, Any]:
+    def list_vendors() -> VendorsShown:
+        """Every vendor."""
         with desk.database.read() as connection:
             found = service.list_vendors(connection)
-        return {"vendors": [vendor_shown(vendor) for vendor in found]}
+        return VendorsShown(vendors=list(map(vendor_shown, found)))
 
-    @router.post("/vendors")
+    @router.post("/vendors", status_code=201, response_model=VendorCreated)
     def create_vendor(sent: VendorSent, act: Acting) -> Response:
+        """Makes a vendor with its default key."""
         rules.check_type(sent.type)
         terms = KeyTerms(sent.key_name, sent.api_key, rules.settings_from(sent.type, sent.config))
         with desk.database.write() as tx:
@@ -83,35 +101,41 @@ def _add_vendors(router: APIRouter, desk: Desk, keyring: Keyring, vet: Vet) -> N
             with _field_named("name", "key_name"):
                 key = service.create_key(tx, act, keyring, vet, vendor, terms)
             vendor = service.vendor_by_id(tx.connection, vendor.id)
-        return desk.done(tx, {**vendor_shown(vendor), "default_key": key_shown(key)}, 201)
+        made = VendorCreated(**dict(vendor_shown(vendor)), default_key=key_shown(key))
+        return desk.done(tx, made, 201)
 
     @router.get("/vendors/{vendor_id}")
-    def show_vendor(vendor_id: Id) -> dict[str, Any]:
+    def show_vendor(vendor_id: Id) -> VendorWithKeys:
+        """One vendor, with the version of its order, its default key and its resolved address."""
         with desk.database.read() as connection:
             vendor = service.vendor_by_id(connection, vendor_id)
             keys = service.list_keys(connection, vendor)
-        return {**vendor_shown(vendor), **_of_keys(vendor, keys)}
+        return VendorWithKeys(**dict(vendor_shown(vendor)), **_of_keys(vendor, keys))
 
-    @router.patch("/vendors/{vendor_id}")
+    @router.patch("/vendors/{vendor_id}", response_model=VendorChanged)
     def change_vendor(vendor_id: Id, sent: VendorChange, act: Acting) -> Response:
+        """Changes what is sent. A key that would go to another host loses its secret."""
         given = sent.given()
         if "ordering" in given:
             given["ordering"] = rules.ordering(sent.ordering)
         with desk.database.write() as tx:
             before = service.vendor_by_id(tx.connection, vendor_id)
             vendor, dropped = service.change_vendor(tx, act, vet, before, **given)
-            content = {**vendor_shown(vendor), "secrets_dropped": list(dropped)}
+            content = VendorChanged(**dict(vendor_shown(vendor)), secrets_dropped=list(dropped))
         return desk.done(tx, content)
 
-    @router.delete("/vendors/{vendor_id}")
+    @router.delete("/vendors/{vendor_id}", status_code=204)
     def delete_vendor(vendor_id: Id, act: Acting) -> Response:
+        """Deletes a vendor that no route names, with its keys."""
         with desk.database.write() as tx:
             vendor = service.vendor_by_id(tx.connection, vendor_id)
             service.delete_vendor(tx, act, vendor)
         return desk.done(tx)
 
-    @router.put("/vendors/{vendor_id}/order")
+    @router.put("/vendors/{vendor_id}/order", response_model=OrderShown)
     def order_keys(vendor_id: Id, sent: OrderSent, act: Acting) -> Response:
+        """Puts the keys of a vendor into this order, first = tried first. A version that is no
+        longer the newest meets 409 with the `current` order."""
         try:
             with desk.database.write() as tx:
                 vendor = service.vendor_by_id(tx.connection, vendor_id)
@@ -119,10 +143,11 @@ def _add_vendors(router: APIRouter, desk: Desk, keyring: Keyring, vet: Vet) -> N
         except service.StaleOrder as stale:
             version, keys = stale.current
             return of_refusal(stale, current={"version": version, "keys": list(keys)})
-        return desk.done(tx, {"version": vendor.order_version, "keys": sent.keys})
+        return desk.done(tx, OrderShown(version=vendor.order_version, keys=sent.keys))
 
-    @router.put("/vendors/{vendor_id}/default-key")
+    @router.put("/vendors/{vendor_id}/default-key", response_model=DefaultKeyShown)
     def set_default_key(vendor_id: Id, sent: DefaultSent, act: Acting) -> Response:
+        """Makes one of the vendor's keys its default one."""
         with desk.database.write() as tx:
             vendor = service.vendor_by_id(tx.connection, vendor_id)
             with _field_named("key_id", "key"):
@@ -132,12 +157,13 @@ def _add_vendors(router: APIRouter, desk: Desk, keyring: Keyring, vet: Vet) -> N
                     "key_unknown", f"vendor {vendor.name} has no key {sent.key}", field="key"
                 )
             service.set_default_key(tx, act, key)
-        return desk.done(tx, {"default_key": sent.key})
+        return desk.done(tx, DefaultKeyShown(default_key=sent.key))
 
 
 def _add_keys(router: APIRouter, desk: Desk, keyring: Keyring, vet: Vet) -> None:
-    @router.post("/vendors/{vendor_id}/keys")
+    @router.post("/vendors/{vendor_id}/keys", status_code=201, response_model=KeyShown)
     def create_key(vendor_id: Id, sent: KeySent, act: Acting) -> Response:
+        """Adds a key, last in the order of trying."""
         with desk.database.write() as tx:
             vendor = service.vendor_by_id(tx.connection, vendor_id)
             settings = rules.settings_from(vendor.type, sent.config)
@@ -145,8 +171,9 @@ def _add_keys(router: APIRouter, desk: Desk, keyring: Keyring, vet: Vet) -> None
             key = service.create_key(tx, act, keyring, vet, vendor, terms)
         return desk.done(tx, key_shown(key), 201)
 
-    @router.post("/vendors/{vendor_id}/keys/paste")
+    @router.post("/vendors/{vendor_id}/keys/paste", response_model=LinesShown)
     def paste_keys(vendor_id: Id, sent: KeysPasted, act: Acting) -> Response:
+        """Adds many keys, a line each: a secret, or a name and a secret."""
         with desk.database.write() as tx:
             vendor = service.vendor_by_id(tx.connection, vendor_id)
             results = service.create_keys(
@@ -159,10 +186,12 @@ def _add_keys(router: APIRouter, desk: Desk, keyring: Keyring, vet: Vet) -> None
                 settings=rules.settings_from(vendor.type, sent.config),
                 expires_at=_expiry(sent.expires_at, act),
             )
-        return desk.done(tx, {"lines": [line_shown(result) for result in results]})
+        return desk.done(tx, LinesShown(lines=list(map(line_shown, results))))
 
-    @router.patch("/keys/{key_id}")
+    @router.patch("/keys/{key_id}", response_model=KeyChanged)
     def change_key(key_id: Id, sent: KeyChange, act: Acting) -> Response:
+        """Changes what is sent; in `config`, fields that are not sent stay and null sets one back
+        to its default."""
         given = sent.given()
         with desk.database.write() as tx:
             before = service.get_key(tx.connection, key_id)
@@ -178,54 +207,48 @@ def _add_keys(router: APIRouter, desk: Desk, keyring: Keyring, vet: Vet) -> None
                 settings=_settings(vendor, before, sent.config) if "config" in given else None,
                 expires_at=_expiry(sent.expires_at, act) if "expires_at" in given else None,
             )
-        return desk.done(tx, {**key_shown(key), "changed": list(changed)})
+        return desk.done(tx, KeyChanged(**dict(key_shown(key)), changed=list(changed)))
 
-    @router.delete("/keys/{key_id}")
+    @router.delete("/keys/{key_id}", status_code=204)
     def delete_key(key_id: Id, act: Acting) -> Response:
+        """Deletes a key that is not the vendor's default one."""
         with desk.database.write() as tx:
             service.delete_key(tx, act, service.get_key(tx.connection, key_id))
         return desk.done(tx)
 
-    @router.post("/keys/{key_id}/enable")
+    @router.post("/keys/{key_id}/enable", response_model=KeyShown)
     def enable_key(key_id: Id, act: Acting) -> Response:
+        """Lets calls go to a key again: what calls had shown of it is void."""
         with desk.database.write() as tx:
             key = service.enable_key(tx, act, service.get_key(tx.connection, key_id))
         return desk.done(tx, key_shown(key))
 
-    @router.post("/keys/{key_id}/disable")
+    @router.post("/keys/{key_id}/disable", response_model=KeyShown)
     def disable_key(key_id: Id, act: Acting) -> Response:
+        """Lets no call go to a key any more."""
         with desk.database.write() as tx:
             key = service.disable_key(tx, act, service.get_key(tx.connection, key_id))
         return desk.done(tx, key_shown(key))
 
     @router.get("/keys/{key_id}/trail")
-    def trail(key_id: Id, limit: Limit = 50, before: AskedId = None) -> dict[str, Any]:
+    def list_key_trail(key_id: Id, limit: Limit = 50, before: AskedId = None) -> EntriesShown:
+        """What people and calls did to a key, newest first. before: an entry's id."""
         with desk.database.read() as connection:
-            entries = audit.entries(connection, f"key:{key_id}", limit=limit, before_id=before)
-        return {
-            "entries": [
-                {
-                    "id": entry.id,
-                    "at": iso_ms(entry.at_ms),
-                    "actor": entry.actor,
-                    "action": entry.action,
-                    "before": entry.before,
-                    "after": entry.after,
-                }
-                for entry in entries
-            ]
-        }
+            found = audit.entries(connection, f"key:{key_id}", limit=limit, before_id=before)
+        return EntriesShown(entries=list(map(entry_shown, found)))
 
 
 def _add_keywords(router: APIRouter, desk: Desk) -> None:
     @router.get("/keywords")
-    def list_keywords() -> dict[str, Any]:
+    def list_keywords() -> KeywordsShown:
+        """The words that operators look for in vendors' error messages, and what they mean."""
         with desk.database.read() as connection:
             found = service.list_keywords(connection)
-        return {"keywords": [keyword_shown(one) for one in found]}
+        return KeywordsShown(keywords=list(map(keyword_shown, found)))
 
-    @router.post("/keywords")
+    @router.post("/keywords", status_code=201, response_model=KeywordShown)
     def add_keyword(sent: KeywordSent, act: Acting) -> Response:
+        """Looks for these words in the error messages of such a vendor."""
         with desk.database.write() as tx:
             added = service.add_keyword(
                 tx,
@@ -236,8 +259,9 @@ def _add_keywords(router: APIRouter, desk: Desk) -> None:
             )
         return desk.done(tx, keyword_shown(added), 201)
 
-    @router.delete("/keywords/{keyword_id}")
+    @router.delete("/keywords/{keyword_id}", status_code=204)
     def delete_keyword(keyword_id: Id, act: Acting) -> Response:
+        """Looks for them no more."""
         with desk.database.write() as tx:
             service.delete_keyword(tx, act, keyword_id)
         return desk.done(tx)

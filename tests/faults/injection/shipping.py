@@ -260,6 +260,9 @@ class Worker:
     def recall_slots(self, cap_name: str) -> int:
         raise AssertionError(cap_name)
 
+    def claimed(self, answer: Any) -> None:
+        raise AssertionError(answer)
+
     def today(self, day: int) -> None:
         self.context.day = day
 

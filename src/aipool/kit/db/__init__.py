@@ -25,6 +25,7 @@ from aipool.kit.db.database import (
     DatabaseUnusable,
     Transaction,
 )
+from aipool.kit.db.deadlines import Deadline, TookTooLong
 from aipool.kit.db.schema import (
     Int64,
     Text,
@@ -56,9 +57,11 @@ __all__ = [
     "DatabaseBusy",
     "DatabaseUnreachable",
     "DatabaseUnusable",
+    "Deadline",
     "Int64",
     "SqliteDatabase",
     "Text",
+    "TookTooLong",
     "Transaction",
     "append_only",
     "append_only_statements",

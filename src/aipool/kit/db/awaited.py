@@ -70,7 +70,10 @@ class AwaitedWrites:
 
     async def _write_on(self, connection: AsyncConnection, work: Callable[[Transaction], T]) -> T:
         def all_of_it(plain: Any) -> T:
-            return work(Transaction(plain))
+            transaction = Transaction(plain)
+            result = work(transaction)
+            transaction.finish()
+            return result
 
         raw = (await connection.get_raw_connection()).driver_connection
         assert raw is not None

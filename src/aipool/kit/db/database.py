@@ -8,12 +8,15 @@ DatabaseBusy                another writer did not finish in time
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from pysqlite3 import dbapi2
 from sqlalchemy.engine import Connection
+
+T = TypeVar("T")
 
 
 class DatabaseUnusable(Exception):
@@ -75,12 +78,27 @@ class Changes:
 class Transaction:
     """One write in progress. `revision` is 0 until a commit with changes has given it one."""
 
-    __slots__ = ("changes", "connection", "revision")
+    __slots__ = ("_last", "changes", "connection", "revision")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.changes = Changes()
         self.revision = 0
+        self._last: dict[Callable[[Connection, list[Any]], None], list[Any]] = {}
+
+    def write_last(self, write: Callable[[Connection, list[T]], None], item: T) -> None:
+        """Hands `item` to `write`, with all others of the same, when everything else is written.
+
+        For what locks a row that every writer needs: it is locked once and for a moment, and
+        nobody who has it waits for another row.
+        """
+        self._last.setdefault(write, []).append(item)
+
+    def finish(self) -> None:
+        """Writes what comes last; whoever commits calls it."""
+        while self._last:
+            write = next(iter(self._last))
+            write(self.connection, self._last.pop(write))
 
 
 class Database(ABC):

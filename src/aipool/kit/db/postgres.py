@@ -87,6 +87,7 @@ class PostgresDatabase(Database):
                 connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             transaction = Transaction(connection)
             yield transaction
+            transaction.finish()
             revision = bump_revision(connection) if transaction.changes else 0
             self._commit(connection)
             transaction.revision = revision

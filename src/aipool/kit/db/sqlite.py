@@ -68,6 +68,7 @@ class SqliteDatabase(Database):
                 raise _busy_or(error) from error
             transaction = Transaction(connection)
             yield transaction
+            transaction.finish()
             revision = bump_revision(connection) if transaction.changes else 0
             connection.commit()
             transaction.revision = revision

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from aipool.kit.bulk import BulkStatement, NamedRows
 from aipool.kit.db import DatabaseBusy, Int64
 from aipool.ledger.tables import (
+    ALONE,
     account_checkpoints,
     accounts,
     budgets,
@@ -131,18 +132,70 @@ def known_keys(connection: Connection, keys: Collection[str]) -> set[str]:
 
 
 def wallet_transfers(
-    connection: Connection, account: str, *, before_seq: int | None, limit: int
+    connection: Connection, account: str, *, before_seq: int | None, limit: int, alone: bool = False
 ) -> list[BookedTransfer]:
-    """A wallet's newest transfers first, below `before_seq`."""
+    """A wallet's newest transfers first, below `before_seq`. alone: without what calls took.
+
+    Each side is read from an index of its own; only what calls took leaves a wallet in masses.
+    """
+    found: list[BookedTransfer] = []
+    for side, only_alone in ((transfers.c.debit, alone), (transfers.c.credit, True)):
+        statement = (
+            sa.select(transfers.c.seq, *TRANSFER_COLUMNS)
+            .where(side == account)
+            .order_by(transfers.c.seq.desc())
+            .limit(limit)
+        )
+        if only_alone:
+            statement = statement.where(sa.text(ALONE))
+        if before_seq is not None:
+            statement = statement.where(transfers.c.seq < before_seq)
+        found += [
+            BookedTransfer(row[0], Transfer(*row[1:])) for row in connection.execute(statement)
+        ]
+    return sorted(found, key=lambda booked: booked.seq, reverse=True)[:limit]
+
+
+_BY_KEYS = NamedRows(
+    lambda names: sa.select(transfers.c.idem_key, transfers.c.wallet_balance_after).where(
+        transfers.c.idem_key.in_(names)
+    )
+)
+
+
+def balances_after(connection: Connection, keys: Collection[str]) -> dict[str, int | None]:
+    """What was on the wallet after each of these facts, of those that are booked."""
+    return {row[0]: row[1] for row in _BY_KEYS.fetch(connection, keys)}
+
+
+def some_windows(
+    connection: Connection, after: tuple[str, int], limit: int
+) -> list[tuple[str, int]]:
+    """Windows of limits in the order of their key, behind this one; lifetimes are left out."""
+    table = budgets.c
+    name, number = after
     statement = (
-        sa.select(transfers.c.seq, *TRANSFER_COLUMNS)
-        .where(sa.or_(transfers.c.debit == account, transfers.c.credit == account))
-        .order_by(transfers.c.seq.desc())
+        sa.select(table.budget, table.window_no)
+        .where(
+            table.budget >= name,
+            sa.or_(table.budget > name, table.window_no > number),
+            table.window_no != 0,
+        )
+        .order_by(table.budget, table.window_no)
         .limit(limit)
     )
-    if before_seq is not None:
-        statement = statement.where(transfers.c.seq < before_seq)
-    return [BookedTransfer(row[0], Transfer(*row[1:])) for row in connection.execute(statement)]
+    return [(row[0], row[1]) for row in connection.execute(statement)]
+
+
+_DELETE_WINDOW = BulkStatement(
+    sa.text("DELETE FROM budgets WHERE budget = :budget AND window_no = :window AND leased = 0"),
+    ("budget", "window"),
+)
+
+
+def delete_windows(connection: Connection, keys: Sequence[tuple[str, int]]) -> None:
+    """Deletes windows of which nothing is lent."""
+    _DELETE_WINDOW.run(connection, sorted(keys))
 
 
 # --- system accounts ------------------------------------------------------------------------

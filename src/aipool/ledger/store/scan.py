@@ -11,10 +11,12 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from aipool.kit.db import whole_sum
+from aipool.kit.db import Int64, whole_sum
+from aipool.ledger.rules import DAY_MS
 from aipool.ledger.store import TRANSFER_COLUMNS
 from aipool.ledger.tables import accounts, budgets, leases, streams, transfers
 from aipool.ledger.types import (
+    WALLET,
     BookedTransfer,
     Budget,
     EpochState,
@@ -152,3 +154,19 @@ def used_by_tokens(connection: Connection) -> Iterator[tuple[str, int]]:
     )
     for row in connection.execute(statement, execution_options=_STREAMED):
         yield row[0], row[1]
+
+
+def charged_by_day(connection: Connection) -> Iterator[tuple[tuple[int, int], int]]:
+    """What calls took from each wallet on each UTC day, by (day, user)."""
+    day = sa.cast(transfers.c.at_ms, Int64).op("/")(sa.literal_column(str(DAY_MS))).label("day")
+    # Written out: PostgreSQL takes two parameters for two expressions.
+    rest: sa.ColumnElement[int] = sa.literal_column(str(len(WALLET) + 1))
+    user_id = sa.cast(sa.func.substr(transfers.c.debit, rest), Int64).label("user_id")
+    statement = (
+        sa.select(day, user_id, whole_sum(transfers.c.amount_nano))
+        .where(transfers.c.kind == TransferKind.USAGE.value)
+        .group_by(day, user_id)
+        .order_by(day, user_id)
+    )
+    for row in connection.execute(statement, execution_options=_STREAMED):
+        yield (row[0], row[1]), row[2]

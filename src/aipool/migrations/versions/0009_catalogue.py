@@ -1,4 +1,5 @@
-"""What models are, prices with extras and with what they were made from, and their history."""
+"""What models are, prices with extras and with what they were made from, and their history;
+what was moved in from elsewhere."""
 
 from __future__ import annotations
 
@@ -34,6 +35,17 @@ def upgrade() -> None:
         "INSERT INTO model_prices (model_id, price_id, at_ms, actor)"
         " SELECT models.id, prices.id, prices.created_at_ms, '' FROM models"
         " JOIN prices ON prices.id = models.price_id"
+    )
+    _moved()
+
+
+def _moved() -> None:
+    op.create_table(
+        "moved_in",
+        sa.Column("kind", Text, primary_key=True),
+        sa.Column("their_id", Text, primary_key=True),
+        sa.Column("our_id", Int64, nullable=False),
+        sa.Column("at_ms", Int64, nullable=False),
     )
 
 

@@ -1,4 +1,8 @@
-"""Every SQL statement of the call log."""
+"""Every SQL statement of the call log.
+
+Here is what the books write, and one call by its id; `sums` keeps the roll-ups, `pages` searches,
+`keeping` lets go of what is old.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ from functools import cache
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from aipool.calls.tables import call_months, calls_table, key_hours, usage_hours
-from aipool.calls.types import HOUR_MS, CallRow, CheckedCall, KeyHour, KeyStats, UsageHour
+from aipool.calls.tables import call_months, calls_table, key_hours
+from aipool.calls.types import CallRow, CheckedCall, KeyHour, KeyStats
 from aipool.kit.bulk import BulkStatement, NamedRows
-from aipool.kit.db import Int64, Text, whole_sum
+from aipool.kit.db import whole_sum
 
 
 def months(connection: Connection) -> list[str]:
@@ -48,23 +52,6 @@ def _insert_call(month: str) -> BulkStatement:
 def insert_calls(connection: Connection, month: str, rows: Sequence[CallRow]) -> None:
     """Writes rows of one month. A rid that is there already fails the transaction."""
     _insert_call(month).run(connection, rows)
-
-
-_SUMS = UsageHour._fields[5:]
-_ADD_USAGE = BulkStatement(
-    sa.text(
-        f"INSERT INTO usage_hours ({', '.join(UsageHour._fields)})"  # noqa: S608
-        f" VALUES ({', '.join(f':{name}' for name in UsageHour._fields)})"
-        " ON CONFLICT (hour, user_id, token_id, group_id, model) DO UPDATE SET "
-        + ", ".join(f"{name} = usage_hours.{name} + excluded.{name}" for name in _SUMS)
-    ),
-    UsageHour._fields,
-)
-
-
-def add_usage(connection: Connection, rows: Sequence[UsageHour]) -> None:
-    """Adds to the hourly sums."""
-    _ADD_USAGE.run(connection, rows)
 
 
 _KEY_SUMS = KeyHour._fields[2:7]
@@ -129,7 +116,7 @@ def stream_key_hours(connection: Connection) -> Iterator[KeyHour]:
     """The hourly sums of upstream keys in the order of their key."""
     columns = [key_hours.c[name] for name in KeyHour._fields]
     statement = sa.select(*columns).order_by(*columns[:2])
-    for row in connection.execute(statement, execution_options=_STREAMED):
+    for row in connection.execute(statement, execution_options=STREAMED):
         yield KeyHour._make(row)
 
 
@@ -141,29 +128,8 @@ def first_key_hour(connection: Connection) -> int | None:
 def get(connection: Connection, month: str, rid: str) -> CallRow | None:
     """One call of a month that has a table."""
     table = calls_table(month)
-    row = connection.execute(_select(table).where(table.c.rid == rid)).first()
+    row = connection.execute(select_calls(table).where(table.c.rid == rid)).first()
     return CallRow._make(row) if row else None
-
-
-def recent(
-    connection: Connection,
-    month: str,
-    *,
-    user_id: int | None,
-    token_id: int | None,
-    before_rid: str | None,
-    limit: int,
-) -> list[CallRow]:
-    """Calls of a month, newest first, older than `before_rid`."""
-    table = calls_table(month)
-    statement = _select(table).order_by(table.c.rid.desc()).limit(limit)
-    if user_id is not None:
-        statement = statement.where(table.c.user_id == user_id)
-    if token_id is not None:
-        statement = statement.where(table.c.token_id == token_id)
-    if before_rid is not None:
-        statement = statement.where(table.c.rid < before_rid)
-    return [CallRow._make(row) for row in connection.execute(statement)]
 
 
 @cache
@@ -177,7 +143,8 @@ def known(connection: Connection, month: str, rids: Collection[str]) -> set[str]
     return {row[0] for row in _known_rids(month).fetch(connection, rids)}
 
 
-_STREAMED = {"yield_per": 1000}
+#: Rows are fetched so many at a time.
+STREAMED = {"yield_per": 1000}
 
 
 def stream_calls(connection: Connection) -> Iterator[CheckedCall]:
@@ -187,63 +154,10 @@ def stream_calls(connection: Connection) -> Iterator[CheckedCall]:
         return
     selects = [sa.select(*(table.c[name] for name in CheckedCall._fields)) for table in tables]
     statement = sa.union_all(*selects).order_by("rid")
-    for row in connection.execute(statement, execution_options=_STREAMED):
+    for row in connection.execute(statement, execution_options=STREAMED):
         yield CheckedCall._make(row)
 
 
-def stream_usage(connection: Connection) -> Iterator[UsageHour]:
-    """The hourly sums in the order of their key."""
-    columns = [usage_hours.c[name] for name in UsageHour._fields]
-    statement = sa.select(*columns).order_by(*columns[:5])
-    for row in connection.execute(statement, execution_options=_STREAMED):
-        yield UsageHour._make(row)
-
-
-def stream_usage_of_calls(connection: Connection) -> Iterator[UsageHour]:
-    """The same sums, taken from the calls themselves."""
-    tables = [calls_table(month) for month in months(connection)]
-    if not tables:
-        return
-    parts = []
-    for table in tables:
-        call = table.c
-        # A whole number of hours: both databases divide integers downwards here.
-        hour = sa.cast(call.at_ms, Int64).op("/")(sa.literal_column(str(HOUR_MS)))
-        failed = sa.case((sa.or_(call.status >= 400, call.error != ""), call["calls"]), else_=0)
-        parts.append(
-            sa.select(
-                hour.label("hour"),
-                call.user_id,
-                call.token_id,
-                call.group_id,
-                call.model,
-                call["calls"].label("calls"),
-                failed.label("errors"),
-                *(call[name] for name in UsageHour._fields[7:]),
-            )
-        )
-    rows = sa.union_all(*parts).subquery()
-    key = [rows.c[name] for name in UsageHour._fields[:5]]
-    sums = [whole_sum(rows.c[name]) for name in UsageHour._fields[5:]]
-    statement = sa.select(*key, *sums).group_by(*key).order_by(*key)
-    for row in connection.execute(statement, execution_options=_STREAMED):
-        yield UsageHour._make(row)
-
-
-def used_by_tokens(connection: Connection) -> Iterator[tuple[str, int]]:
-    """What each token's calls cost its user, by the name of its budget."""
-    name = sa.literal("token:", Text) + sa.cast(usage_hours.c.token_id, sa.Text)
-    used = whole_sum(usage_hours.c.charged_nano)
-    statement = (
-        sa.select(name.label("budget"), used)
-        .where(usage_hours.c.token_id != 0)
-        .group_by("budget")
-        .having(used > 0)
-        .order_by("budget")
-    )
-    for row in connection.execute(statement, execution_options=_STREAMED):
-        yield row[0], row[1]
-
-
-def _select(table: sa.Table) -> sa.Select[tuple[object, ...]]:
+def select_calls(table: sa.Table) -> sa.Select[tuple[object, ...]]:
+    """Whole rows."""
     return sa.select(*(table.c[name] for name in CallRow._fields))

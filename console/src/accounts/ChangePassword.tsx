@@ -1,0 +1,61 @@
+import { Button, Group, PasswordInput, Stack } from "@mantine/core";
+import { useForm } from "@mantine/form";
+import { useState } from "react";
+import { useTranslation } from "react-i18next";
+import { api } from "../api/client";
+import { refusedFields } from "../kit/forms";
+import { notices } from "../kit/notices";
+import { ProblemAlert } from "../kit/ProblemAlert";
+import { queries } from "../kit/queries";
+import { NewPasswordField } from "./PasswordField";
+import { Section } from "./Section";
+
+/** Another password; every other session ends with the old one. */
+export function ChangePassword() {
+  const { t } = useTranslation("accounts");
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<unknown>(null);
+  const form = useForm({ initialValues: { current_password: "", password: "" } });
+
+  async function submit(body: typeof form.values) {
+    setBusy(true);
+    setProblem(null);
+    try {
+      await api.POST("/api/me/password", { body });
+      form.reset();
+      notices.done(t("changePassword.done"));
+      await queries.invalidateQueries({ queryKey: ["me"] });
+    } catch (error) {
+      setProblem(refusedFields(form, error, ["current_password", "password"]));
+    } finally {
+      setBusy(false);
+    }
+  }
+
+  return (
+    <Section title={t("changePassword.title")} text={t("changePassword.text")}>
+      <form onSubmit={form.onSubmit(submit)}>
+        <Stack maw={420}>
+          <PasswordInput
+            required
+            withAsterisk={false}
+            label={t("changePassword.current")}
+            autoComplete="current-password"
+            visibilityToggleButtonProps={{ "aria-label": t("password.show") }}
+            {...form.getInputProps("current_password")}
+          />
+          <NewPasswordField
+            {...form.getInputProps("password")}
+            label={t("changePassword.another")}
+          />
+          <ProblemAlert error={problem} />
+          <Group>
+            <Button type="submit" loading={busy}>
+              {t("changePassword.submit")}
+            </Button>
+          </Group>
+        </Stack>
+      </form>
+    </Section>
+  );
+}

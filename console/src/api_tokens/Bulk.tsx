@@ -1,0 +1,47 @@
+import { Button, Group } from "@mantine/core";
+import { useState } from "react";
+import { useTranslation } from "react-i18next";
+import { notices } from "../kit/notices";
+import { DeleteDialog } from "./DeleteDialog";
+import { changeMany, type Token, tokensChanged } from "./queries";
+
+/** What is done with many tokens at once. */
+export function Bulk({ tokens, onDone }: { tokens: Token[]; onDone: () => void }) {
+  const { t } = useTranslation("api_tokens");
+  const [deleting, setDeleting] = useState(false);
+  const ids = tokens.map((token) => token.id);
+
+  async function change(action: "enable" | "disable") {
+    try {
+      const { results } = await changeMany(ids, action);
+      notices.done(t("bulk.done", { count: results.filter((result) => result.ok).length }));
+      onDone();
+    } catch (error) {
+      notices.failed(error);
+    }
+    await tokensChanged();
+  }
+
+  return (
+    <Group gap="xs">
+      <Button size="compact-sm" variant="default" onClick={() => change("enable")}>
+        {t("bulk.enable")}
+      </Button>
+      <Button size="compact-sm" variant="default" onClick={() => change("disable")}>
+        {t("bulk.disable")}
+      </Button>
+      <Button size="compact-sm" variant="light" color="red" onClick={() => setDeleting(true)}>
+        {t("bulk.delete")}
+      </Button>
+      {deleting && (
+        <DeleteDialog
+          tokens={tokens}
+          onClose={() => {
+            setDeleting(false);
+            onDone();
+          }}
+        />
+      )}
+    </Group>
+  );
+}

@@ -1,0 +1,30 @@
+// Short notices in the corner; Mantine says them aloud to screen readers.
+
+import { notifications } from "@mantine/notifications";
+import i18next from "i18next";
+import { Problem } from "../api/client";
+import { copyText } from "./copyText";
+
+function done(message: string): void {
+  notifications.show({ message, color: "teal" });
+}
+
+function failed(error: unknown): void {
+  const known = error instanceof Problem && error.detail !== "";
+  const message = known ? error.detail : i18next.t("problem.unexpected");
+  const code = error instanceof Problem ? error.code : "";
+  notifications.show({ title: message, message: code, color: "red", autoClose: 8000 });
+}
+
+/** Copies, and says whether that worked. */
+async function copy(text: string): Promise<boolean> {
+  const copied = await copyText(text);
+  if (copied) {
+    done(i18next.t("copied"));
+  } else {
+    notifications.show({ message: i18next.t("copyYourself"), color: "yellow" });
+  }
+  return copied;
+}
+
+export const notices = { done, failed, copy };

@@ -1,0 +1,1 @@
+"""The statements of accounts: of people, of sessions, and of the other ways in."""

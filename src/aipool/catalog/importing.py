@@ -1,0 +1,362 @@
+"""Takes prices over from a list: first a plan, then the plan and nothing else.
+
+For every model: what its routes cost by the list, and a sale price made of the dearest of them,
+times a markup. The operator types the rate, which is kept with its day. What a person wrote is
+left: a sale price that is locked, and a cost that was typed. A change by more than 30 %, to
+nothing, or of what was free on purpose is carried out only for the models that the operator names.
+
+A plan has a digest, over all it would do. Who applies it sends the digest back; the plan is made
+again in the transaction, and if anything is different by then, nothing is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy.engine import Connection
+
+from aipool.audit.types import Act
+from aipool.catalog import quoting, rules, service
+from aipool.catalog.price_sources import Found, PriceList, Where
+from aipool.catalog.quoting import CNY, Exchange
+from aipool.catalog.types import TYPED, Model, Quote, Route, same_price
+from aipool.kit.db import Transaction
+from aipool.kit.errors import BusinessError, Conflict, Invalid
+from aipool.kit.money import PRICE_NANO_MAX
+from aipool.rating.types import NO_EXTRAS, Extras, Price
+
+#: Vendors by their id, with the addresses they are called at.
+VendorsAt = Callable[[Connection], Mapping[int, Where]]
+
+_PER_CENT_MAX = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a list becomes prices. dollar: what one costs, and the day it was said.  markup: the
+    sale price as a multiple of the cost.  only: names of the models, () = all."""
+
+    dollar: Exchange
+    markup: Decimal = Decimal(1)
+    only: tuple[str, ...] = ()
+
+
+class State(StrEnum):
+    """What a plan would do with a model."""
+
+    CHANGE = "change"
+    """It has another sale price or other costs."""
+    SAME = "same"
+    MISSING = "missing"
+    """The list does not know it, at any vendor that serves it."""
+    REFUSED = "refused"
+    """What the list says cannot be a price here."""
+
+
+class CostChange(NamedTuple):
+    """What a route costs by the list. place: 1 is tried first."""
+
+    place: int
+    before: Price
+    after: Price
+    quote: Quote
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A model of a plan. sale_after: None = it stays.  needs: why the operator must name it, () =
+    they need not.  locked: its sale price was written by hand and stays."""
+
+    name: str
+    state: State
+    sale_before: Price
+    sale_after: Price | None = None
+    quote: Quote = TYPED
+    costs: tuple[CostChange, ...] = ()
+    needs: tuple[str, ...] = ()
+    locked: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would be done. digest: of all of it."""
+
+    source: str
+    lines: tuple[Line, ...]
+    digest: str
+
+
+class Applied(NamedTuple):
+    """changed: names.  skipped: names of what needed to be named and was not."""
+
+    changed: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def plan(
+    connection: Connection, listed: PriceList, options: Options, vendors_at: VendorsAt
+) -> Plan:
+    """What would be done now. May take a second, to look every model up."""
+    vendors = vendors_at(connection)
+    models = service.list_models(connection)
+    unknown = sorted(set(options.only) - {model.name for model in models})
+    if unknown:
+        raise Invalid("models_unknown", f"there is no model {', '.join(unknown)}", field="models")
+    wanted = [model for model in models if not options.only or model.name in options.only]
+    quotes = service.list_quotes(connection, wanted)
+    lines = tuple(_line(model, listed, options, vendors, quotes) for model in wanted)
+    return Plan(listed.name, lines, _digest(listed.name, options, lines))
+
+
+def apply(
+    tx: Transaction,
+    act: Act,
+    listed: PriceList,
+    options: Options,
+    vendors_at: VendorsAt,
+    *,
+    digest: str,
+    confirmed: Collection[str] = (),
+) -> Applied:
+    """Does what the plan of this digest says. confirmed: names of the models whose large changes
+    are meant. Raises Conflict when something has changed since."""
+    now = plan(tx.connection, listed, options, vendors_at)
+    if now.digest != digest:
+        raise Conflict("plan_stale", "models or prices have changed since: make the plan again")
+    changed, skipped = [], []
+    for line in now.lines:
+        if line.state is not State.CHANGE:
+            continue
+        if line.needs and line.name not in confirmed:
+            skipped.append(line.name)
+            continue
+        _carry_out(tx, act, line)
+        changed.append(line.name)
+    return Applied(tuple(changed), tuple(skipped))
+
+
+def _carry_out(tx: Transaction, act: Act, line: Line) -> None:
+    model = service.get_model(tx.connection, line.name)
+    if line.costs:
+        routes, quotes = list(model.routes), [TYPED] * len(model.routes)
+        for change in line.costs:
+            routes[change.place - 1] = routes[change.place - 1]._replace(cost=change.after)
+            quotes[change.place - 1] = change.quote
+        service.put_routes(tx, act, model, routes, quotes)
+    if line.sale_after is not None:
+        # What the list sells for nothing the operator has named.
+        free = bool(rules.unpriced(model.kind, line.sale_after))
+        service.set_price(tx, act, model, line.sale_after, quote=line.quote, free=free)
+
+
+# --- one model ------------------------------------------------------------------------------------
+
+
+def _line(
+    model: Model,
+    listed: PriceList,
+    options: Options,
+    vendors: Mapping[int, Where],
+    quotes: Mapping[int, Quote],
+) -> Line:
+    try:
+        found = list(_found(model, listed, options, vendors))
+        if not found:
+            return Line(model.name, State.MISSING, model.price, locked=model.price_locked)
+        note = "; ".join(dict.fromkeys(one.found.note for one in found if one.found.note))
+        costs = tuple(
+            CostChange(one.place, one.route.cost, one.cost, one.quote)
+            for one in found
+            if one.route is not None
+            and not same_price(one.route.cost, one.cost)
+            and not _is_typed(one.route.cost, quotes.get(one.route.cost.id, TYPED))
+        )
+        dearest = max(found, key=lambda one: _dearness(one.cost))
+        unpriced = rules.unpriced(model.kind, dearest.cost)
+        if unpriced and all(dearest.found.amounts.values()):
+            raise Invalid("price_missing", f"the list has no price for {unpriced}")
+        sale = None if model.price_locked else _times(dearest.cost, options.markup)
+    except BusinessError as problem:
+        return Line(model.name, State.REFUSED, model.price, note=problem.message)
+    if sale is not None and same_price(sale, model.price):
+        sale = None
+    if sale is None and not costs:
+        return Line(model.name, State.SAME, model.price, locked=model.price_locked, note=note)
+    return Line(
+        model.name,
+        State.CHANGE,
+        model.price,
+        sale,
+        dearest.quote,
+        costs,
+        tuple(_needs(model, sale, costs)),
+        model.price_locked,
+        note,
+    )
+
+
+class _One(NamedTuple):
+    """What the list says of a route; route None: of the model, which has none yet."""
+
+    place: int
+    route: Route | None
+    cost: Price
+    quote: Quote
+    found: Found
+
+
+def _found(
+    model: Model, listed: PriceList, options: Options, vendors: Mapping[int, Where]
+) -> Iterator[_One]:
+    if not model.routes:
+        found = listed.find(model.name, None)
+        if found is not None:
+            yield _One(0, None, *_cost(found, options), found)
+    for place, route in enumerate(model.routes, start=1):
+        where = vendors.get(route.vendor_id)
+        found = listed.find(route.upstream_model, where) if where else None
+        if found is not None:
+            yield _One(place, route, *_cost(found, options), found)
+
+
+def _cost(found: Found, options: Options) -> tuple[Price, Quote]:
+    exchange = quoting.IN_CNY if found.currency == CNY else options.dollar
+    amounts = {unit: _text(amount) for unit, amount in found.amounts.items()}
+    tiers = [
+        {unit: amount if unit == "above_tokens" else _text(amount) for unit, amount in one.items()}
+        for one in found.tiers
+    ]
+    return quoting.price_of(amounts, tiers, exchange=exchange, source=found.source)
+
+
+def _text(amount: Decimal) -> str:
+    """As people write it, to 18 digits behind the point, rounded up."""
+    rounded = quoting.ceiling_nano(amount, Decimal(1), scale=10**18)
+    text = f"{Decimal(rounded).scaleb(-18):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _is_typed(cost: Price, quote: Quote) -> bool:
+    """Did a person say what this route costs?"""
+    return quote.source == TYPED.source and _dearness(cost) != _NOTHING
+
+
+def _dearness(price: Price) -> tuple[int, ...]:
+    extras = price.extras or NO_EXTRAS
+    last = extras.tiers[-1] if extras.tiers else price
+    others = (extras.call_nano, extras.image_nano, extras.second_nano, extras.character_nano)
+    return (last.output_nano, last.input_nano, *others)
+
+
+_NOTHING = _dearness(Price(0, 0, 0, 0))
+
+
+def _times(cost: Price, markup: Decimal) -> Price:
+    """The cost times the markup, every amount rounded up."""
+
+    def times(nano: int) -> int:
+        return quoting.ceiling_nano(Decimal(nano), markup, scale=1)
+
+    def or_none(nano: int | None) -> int | None:
+        return None if nano is None else times(nano)
+
+    extras = cost.extras
+    if extras is not None:
+        changes: dict[str, Any] = {
+            f"{unit}_nano": or_none(getattr(extras, f"{unit}_nano")) for unit in quoting.AS_TEXT
+        }
+        changes |= {
+            f"{unit}_nano": times(getattr(extras, f"{unit}_nano")) for unit in quoting.OTHER
+        }
+        tiers = tuple(
+            type(tier)(tier.above_tokens, *(times(nano) for nano in _text_of(tier)))
+            for tier in extras.tiers
+        )
+        extras = Extras(**changes, tiers=tiers)
+    given, cached, answered = map(times, _text_of(cost))
+    price = Price(0, given, cached, answered, extras)
+    if max(nano for _, nano in _amounts(price)) > PRICE_NANO_MAX:
+        raise Invalid("price_out_of_range", "it would be dearer than a price can be")
+    return price
+
+
+def _text_of(price: Any) -> tuple[int, int, int]:
+    return price.input_nano, price.cached_input_nano, price.output_nano
+
+
+def _amounts(price: Price) -> Iterator[tuple[str, int]]:
+    """Every amount of a price with its name; what costs as text does is left out."""
+    yield from zip(quoting.TEXT, _text_of(price), strict=True)
+    extras = price.extras or NO_EXTRAS
+    for unit in (*quoting.AS_TEXT, *quoting.OTHER):
+        nano = getattr(extras, f"{unit}_nano")
+        if nano is not None:
+            yield unit, nano
+    for tier in extras.tiers:
+        for unit, nano in zip(quoting.TEXT, _text_of(tier), strict=True):
+            yield f"{unit} above {tier.above_tokens}", nano
+
+
+def _needs(model: Model, sale: Price | None, costs: tuple[CostChange, ...]) -> Iterator[str]:
+    """Why the operator must name this model."""
+    if sale is not None:
+        if model.free:
+            yield "it is free on purpose"
+        elif rules.unpriced(model.kind, sale):
+            yield "it would be free"
+        yield from (f"sale of {reason}" for reason in _large(model.price, sale))
+    for change in costs:
+        for reason in _large(change.before, change.after):
+            yield f"cost of route {change.place}, {reason}"
+
+
+def _large(before: Price, after: Price) -> Iterator[str]:
+    """Amounts that become nothing, or change by more than 30 %."""
+    now = dict(_amounts(after))
+    for name, was in _amounts(before):
+        if not was:
+            continue
+        will_be = now.get(name, 0 if name in quoting.OTHER else _as_text(name, after))
+        if not will_be:
+            yield f"{name}: to zero"
+        elif abs(will_be - was) * 100 > was * _PER_CENT_MAX:
+            yield f"{name}: by {_per_cent(was, will_be)} %"
+
+
+def _as_text(name: str, price: Price) -> int:
+    """What a unit costs that has no price of its own: as text of its direction."""
+    return price.output_nano if "output" in name else price.input_nano
+
+
+def _per_cent(was: int, will_be: int) -> str:
+    rounded = (will_be - was) * 100 // was
+    return f"{rounded:+d}"
+
+
+def _digest(source: str, options: Options, lines: tuple[Line, ...]) -> str:
+    """Over everything that the plan would do, and what it starts from."""
+    shown = [
+        [
+            line.name,
+            line.state,
+            line.locked,
+            line.needs,
+            quoting.amounts_of(line.sale_before),
+            None if line.sale_after is None else quoting.amounts_of(line.sale_after),
+            [
+                [one.place, quoting.amounts_of(one.before), quoting.amounts_of(one.after)]
+                for one in line.costs
+            ],
+        ]
+        for line in lines
+    ]
+    dollar = [options.dollar.currency, str(options.dollar.rate), options.dollar.on]
+    said = [source, dollar, str(options.markup), sorted(options.only), shown]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,54 @@
+"""What the numbers in the log of calls are called: one statement a kind, for the rows of a page.
+
+An API token that was deleted keeps its name here; an upstream key that was deleted has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from aipool.accounts import service as accounts
+from aipool.api_tokens.tables import api_tokens
+from aipool.calls.schemas import Names
+from aipool.calls.types import CallRow
+from aipool.groups import service as groups
+from aipool.pool.tables import upstream_keys, vendors
+
+
+def names_of_calls(connection: Connection, calls: Sequence[CallRow], operator: bool) -> Names:
+    """The names on a page of calls. operator: those that only operators see as well."""
+    tokens = token_names(connection, {call.token_id for call in calls})
+    of_groups = groups.group_names(connection)
+    if not operator:
+        return Names(tokens, of_groups)
+    users = accounts.users_by_ids(connection, {call.user_id for call in calls})
+    # Every key and vendor that was tried: an installation has some hundreds of them at most.
+    return Names(
+        tokens,
+        of_groups,
+        {user_id: user.label for user_id, user in users.items()},
+        vendor_names(connection),
+        key_names(connection),
+    )
+
+
+def token_names(connection: Connection, token_ids: Collection[int]) -> dict[int, str]:
+    """The names of API tokens, also of deleted ones."""
+    table = api_tokens.c
+    found = sa.select(table.id, table.name).where(table.id.in_(sorted(token_ids)))
+    return {row[0]: row[1] for row in connection.execute(found)}
+
+
+def vendor_names(connection: Connection) -> dict[int, str]:
+    """The names of all vendors."""
+    found = connection.execute(sa.select(vendors.c.id, vendors.c.name))
+    return {row[0]: row[1] for row in found}
+
+
+def key_names(connection: Connection) -> dict[int, str]:
+    """The names of all upstream keys."""
+    found = connection.execute(sa.select(upstream_keys.c.id, upstream_keys.c.name))
+    return {row[0]: row[1] for row in found}

@@ -1,0 +1,387 @@
+"""Dashboards: what was called, what it cost, how long it took, and how long the money will last.
+
+All of it is read from the roll-ups that the ledger process writes with every call (calls.summing),
+so a page costs the same however many calls there were. A range of up to three days is shown by
+hours, a longer one by UTC days; it begins with a whole one of these.
+
+Refusals (kit.errors):
+    empty_range, range_too_long, invalid_moment     422
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+from fastapi import APIRouter, Depends, Query
+from sqlalchemy.engine import Connection
+
+from aipool.accounts import service as accounts
+from aipool.accounts.callers import Asking
+from aipool.audit.desk import Desk, Shown
+from aipool.calls import service as calls
+from aipool.calls.latency import percentile
+from aipool.calls.schemas import Named, Text, moment
+from aipool.calls.types import DAY_MS, HOUR_MS, NO_SUMS, Span, Sums, TotalOf
+from aipool.control.call_names import key_names, token_names
+from aipool.groups import service as groups
+from aipool.kit.clock import iso_ms, now_ms
+from aipool.kit.errors import Invalid
+from aipool.kit.money import NANO_PER_CNY, format_cny
+from aipool.ledger import service as ledger
+
+K = TypeVar("K")
+
+Preset = Literal["24h", "7d", "30d", "90d"]
+PRESETS: tuple[Preset, ...] = ("24h", "7d", "30d", "90d")
+_HOURS = {"24h": 24, "7d": 168, "30d": 720, "90d": 2160}
+#: Longer ranges are shown by days.
+_BY_HOURS_MAX = 72
+_DAYS_MAX = 92
+#: The largest so many are shown of each kind.
+_SHOWN_MAX = 50
+#: How long money lasts is judged by so many days.
+_PACE_DAYS = 7
+#: A balance is low below this, or when it lasts for less than this at the pace of late.
+LOW_NANO = 10 * NANO_PER_CNY
+LOW_DAYS = 3.0
+
+
+class Amounts(Shown):
+    """Calls together. success_rate: the share of calls without an error, null without calls.
+    tokens: in and out."""
+
+    requests: int
+    errors: int
+    success_rate: float | None
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    spend: str
+
+
+class Point(Amounts):
+    """One hour or one UTC day."""
+
+    at: str
+
+
+class OfModel(Amounts):
+    """The calls of one model."""
+
+    model: str
+
+
+class OfToken(Amounts):
+    """The calls of one token."""
+
+    token: Named
+
+
+class Percentiles(Shown):
+    """In milliseconds, of calls that went well; null without any."""
+
+    p50_ms: int | None
+    p95_ms: int | None
+    p99_ms: int | None
+
+
+class Latency(Shown):
+    """How long it took until the first token, and until the end."""
+
+    first_token: Percentiles
+    duration: Percentiles
+
+
+class Money(Shown):
+    """days_left: at the pace of the last seven days, null when nothing was spent.  is_low: it is
+    below ¥10, or will not last for three days."""
+
+    balance: str
+    spend_per_day: str
+    days_left: float | None
+    is_low: bool
+
+
+class Statistics(Shown):
+    """average_rpm, average_tpm: calls and tokens a minute, over the range."""
+
+    from_at: str
+    to_at: str
+    bucket: Literal["hour", "day"]
+    totals: Amounts
+    average_rpm: float
+    average_tpm: float
+    series: list[Point]
+    by_model: list[OfModel]
+    by_token: list[OfToken]
+    latency: Latency
+    money: Money
+
+
+class Earned(Amounts):
+    """With what it cost us. margin: spend − cost.  written_off: served, and not paid for."""
+
+    cost: str
+    margin: str
+    written_off: str
+
+
+class EarnedAt(Earned):
+    """One hour or one UTC day."""
+
+    at: str
+
+
+class EarnedByModel(Earned):
+    """The calls of one model."""
+
+    model: str
+
+
+class EarnedBy(Earned):
+    """The calls of one user, of one group, or answered by one upstream key; id 0 = of none."""
+
+    owner: Named
+
+
+class StatisticsOfAll(Shown):
+    """average_rpm, average_tpm: calls and tokens a minute, over the range."""
+
+    from_at: str
+    to_at: str
+    bucket: Literal["hour", "day"]
+    totals: Earned
+    average_rpm: float
+    average_tpm: float
+    series: list[EarnedAt]
+    by_model: list[EarnedByModel]
+    by_user: list[EarnedBy]
+    by_group: list[EarnedBy]
+    by_key: list[EarnedBy]
+    latency: Latency
+
+
+class Stretch(NamedTuple):
+    """What is looked at: whole hours or whole days. now_ms: nothing was called after it."""
+
+    span: Span
+    ats: range
+    now_ms: int
+
+    @property
+    def bucket(self) -> Literal["hour", "day"]:
+        """What a point is of."""
+        return "hour" if self.span is Span.HOUR else "day"
+
+    def at(self, place: int) -> str:
+        """The first moment of a point."""
+        return iso_ms(place * self.span * HOUR_MS)
+
+    @property
+    def minutes(self) -> float:
+        """How long it is, up to now."""
+        start, end = (place * self.span * HOUR_MS for place in (self.ats.start, self.ats.stop))
+        return max(min(end, self.now_ms) - start, 60_000) / 60_000
+
+
+def asked(
+    preset: Annotated[Preset, Query(alias="range", description="Unless from and to say.")] = "7d",
+    start: Annotated[Text, Query(alias="from", description="From this moment (ISO 8601).")] = "",
+    end: Annotated[Text, Query(alias="to", description="Before this moment.")] = "",
+    bucket: Literal["", "hour", "day"] = "",
+) -> Stretch:
+    """The stretch of time that is asked for."""
+    return stretch(moment(start, "from"), moment(end, "to"), preset, bucket, now_ms())
+
+
+def stretch(
+    from_ms: int | None, to_ms: int | None, preset: Preset, bucket: str, at_ms: int
+) -> Stretch:
+    """Whole hours, or days, that hold what is asked for. Raises Invalid."""
+    to_ms = at_ms + 1 if to_ms is None else to_ms
+    from_ms = to_ms - _HOURS[preset] * HOUR_MS if from_ms is None else from_ms
+    if to_ms <= from_ms:
+        raise Invalid("empty_range", "the end of the time range lies before its start", field="to")
+    hours = -(-(to_ms - from_ms) // HOUR_MS)
+    by_hours = bucket == "hour" or (not bucket and hours <= _BY_HOURS_MAX)
+    span = Span.HOUR if by_hours else Span.DAY
+    if hours > (_BY_HOURS_MAX if span is Span.HOUR else _DAYS_MAX * 24):
+        most = f"{_BY_HOURS_MAX} hours" if span is Span.HOUR else f"{_DAYS_MAX} days"
+        raise Invalid("range_too_long", f"a time range has at most {most}", field="from")
+    unit = span * HOUR_MS
+    # The hour that it begins in is left out, so that 24 hours are 24 points.
+    first = max(0, from_ms // unit + (1 if from_ms % unit else 0))
+    return Stretch(span, range(min(first, (to_ms - 1) // unit), (to_ms - 1) // unit + 1), at_ms)
+
+
+Asked = Annotated[Stretch, Depends(asked)]
+
+
+def routes(desk: Desk) -> APIRouter:
+    """One's own, and everybody's for operators."""
+    router = APIRouter(prefix="/api")
+
+    @router.get("/usage")
+    def show_usage(caller: Asking, wanted: Asked) -> Statistics:
+        """What the caller used and spent."""
+        with desk.database.read() as connection:
+            return own(connection, caller.user.id, wanted)
+
+    @router.get("/admin/usage")
+    def show_all(wanted: Asked) -> StatisticsOfAll:
+        """What everybody used and spent, what it cost us, and what is left of it."""
+        with desk.database.read() as connection:
+            return of_all(connection, wanted)
+
+    return router
+
+
+# --- one's own ------------------------------------------------------------------------------------
+
+
+def own(connection: Connection, user_id: int, wanted: Stretch) -> Statistics:
+    """The statistics of one user."""
+    series = calls.totals(connection, wanted.span, TotalOf.USER, wanted.ats, user_id)
+    parts = calls.usage_of(connection, wanted.span, user_id, wanted.ats)
+    models = _largest(_folded((model, sums) for (_, model), sums in parts.items()))
+    tokens = _largest(_folded((token_id, sums) for (token_id, _), sums in parts.items()))
+    names = token_names(connection, [token_id for token_id, _ in tokens])
+    whole = _together(series.values())
+    return Statistics(
+        **_frame(wanted, whole),
+        totals=Amounts(**_amounts(whole)),
+        series=[Point(at=wanted.at(at), **_amounts(series.get(at, NO_SUMS))) for at in wanted.ats],
+        by_model=[OfModel(model=model, **_amounts(sums)) for model, sums in models],
+        by_token=[
+            OfToken(token=Named(id=token_id, name=names.get(token_id)), **_amounts(sums))
+            for token_id, sums in tokens
+        ],
+        latency=_latency(connection, wanted, user_id),
+        money=money(connection, user_id, wanted.now_ms),
+    )
+
+
+def money(connection: Connection, user_id: int, at_ms: int) -> Money:
+    """How much there is, and how long it lasts."""
+    wallet = ledger.wallet_balance(connection, user_id)
+    balance = wallet.balance_nano if wallet else 0
+    today = at_ms // DAY_MS
+    days = range(max(0, today - _PACE_DAYS), today + 1)
+    spent = _together(
+        calls.totals(connection, Span.DAY, TotalOf.USER, days, user_id).values()
+    ).charged_nano
+    elapsed_ms = at_ms - days.start * DAY_MS
+    per_day = spent * DAY_MS // max(elapsed_ms, 1)
+    left = round(balance / per_day, 1) if per_day else None
+    return Money(
+        balance=format_cny(balance),
+        spend_per_day=format_cny(per_day),
+        days_left=left,
+        is_low=balance < LOW_NANO or (left is not None and left < LOW_DAYS),
+    )
+
+
+# --- everybody's ----------------------------------------------------------------------------------
+
+
+def of_all(connection: Connection, wanted: Stretch) -> StatisticsOfAll:
+    """The statistics of the platform."""
+    span, ats = wanted.span, wanted.ats
+    series = calls.totals(connection, span, TotalOf.EVERYBODY, ats)
+    models, of_groups = (
+        calls.totals_by(connection, span, TotalOf.EVERYBODY, ats, name, limit=_SHOWN_MAX)
+        for name in ("model", "group_id")
+    )
+    users, keys = (
+        calls.totals_by(connection, span, kind, ats, "owner_id", limit=_SHOWN_MAX)
+        for kind in (TotalOf.USER, TotalOf.KEY)
+    )
+    people = accounts.users_by_ids(connection, [user_id for user_id, _ in users])
+    labels = {user_id: user.label for user_id, user in people.items()}
+    whole = _together(series.values())
+    return StatisticsOfAll(
+        **_frame(wanted, whole),
+        totals=Earned(**_earned(whole)),
+        series=[
+            EarnedAt(at=wanted.at(at), **_earned(series.get(at, NO_SUMS))) for at in wanted.ats
+        ],
+        by_model=[EarnedByModel(model=model, **_earned(sums)) for model, sums in models],
+        by_user=_by(users, labels),
+        by_group=_by(of_groups, groups.group_names(connection)),
+        by_key=_by(keys, key_names(connection)),
+        latency=_latency(connection, wanted, 0),
+    )
+
+
+def _by(found: list[tuple[int, Sums]], names: Mapping[int, str]) -> list[EarnedBy]:
+    return [
+        EarnedBy(owner=Named(id=number, name=names.get(number)), **_earned(sums))
+        for number, sums in found
+    ]
+
+
+# --- arithmetic -----------------------------------------------------------------------------------
+
+
+def _together(parts: Iterable[Sums]) -> Sums:
+    whole = NO_SUMS
+    for part in parts:
+        whole = whole.plus(part)
+    return whole
+
+
+def _folded(parts: Iterable[tuple[K, Sums]]) -> dict[K, Sums]:
+    found: dict[K, Sums] = {}
+    for key, sums in parts:
+        found[key] = found.get(key, NO_SUMS).plus(sums)
+    return found
+
+
+def _largest(found: Mapping[K, Sums]) -> list[tuple[K, Sums]]:
+    """The dearest, then the most often called."""
+    ordered = sorted(
+        found.items(), key=lambda one: (-one[1].charged_nano, -one[1].calls, str(one[0]))
+    )
+    return ordered[:_SHOWN_MAX]
+
+
+def _frame(wanted: Stretch, whole: Sums) -> dict[str, Any]:
+    return {
+        "from_at": wanted.at(wanted.ats.start),
+        "to_at": wanted.at(wanted.ats.stop),
+        "bucket": wanted.bucket,
+        "average_rpm": round(whole.calls / wanted.minutes, 3),
+        "average_tpm": round((whole.input_tokens + whole.output_tokens) / wanted.minutes, 3),
+    }
+
+
+def _amounts(sums: Sums) -> dict[str, Any]:
+    return {
+        "requests": sums.calls,
+        "errors": sums.errors,
+        "success_rate": round(1 - sums.errors / sums.calls, 6) if sums.calls else None,
+        "input_tokens": sums.input_tokens,
+        "cached_tokens": sums.cached_tokens,
+        "output_tokens": sums.output_tokens,
+        "spend": format_cny(sums.charged_nano),
+    }
+
+
+def _earned(sums: Sums) -> dict[str, Any]:
+    return {
+        **_amounts(sums),
+        "cost": format_cny(sums.cost_nano),
+        "margin": format_cny(sums.charged_nano - sums.cost_nano),
+        "written_off": format_cny(sums.written_off_nano),
+    }
+
+
+def _latency(connection: Connection, wanted: Stretch, user_id: int) -> Latency:
+    found = calls.latencies_of(connection, wanted.span, wanted.ats, user_id)
+    return Latency(first_token=_percentiles(found.first), duration=_percentiles(found.whole))
+
+
+def _percentiles(counts: list[int]) -> Percentiles:
+    p50, p95, p99 = (percentile(counts, share) for share in (0.50, 0.95, 0.99))
+    return Percentiles(p50_ms=p50, p95_ms=p95, p99_ms=p99)

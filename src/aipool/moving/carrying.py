@@ -1,0 +1,448 @@
+"""Moves a dump of new-api in: groups, channels, models, users and tokens, in this order.
+
+Each kind is one transaction, so what is there after a failure is whole kinds, and running it again
+does the rest: what was moved in is remembered by its number there, and is left alone after that,
+whatever people have changed of it here. A row that cannot be is refused by itself, with its number
+and the reason. A dry run does the very same in one transaction and takes it back.
+
+Nobody can know a password: an administrator gives each person a link to set one. Nobody becomes an
+administrator by moving in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from aipool.accounts import rules as account_rules
+from aipool.accounts import service as accounts
+from aipool.accounts.passwords import hash_password
+from aipool.accounts.service import Details
+from aipool.accounts.types import Status
+from aipool.api_tokens import service as api_tokens
+from aipool.api_tokens.types import TokenTerms
+from aipool.apply.credit import OPENING_ACCOUNT
+from aipool.apply.plan import Secrets
+from aipool.audit.types import Act
+from aipool.catalog import rules as catalog_rules
+from aipool.catalog import seed
+from aipool.catalog import service as catalog
+from aipool.catalog.quoting import Exchange
+from aipool.catalog.types import (
+    CONTEXT_TOKENS_DEFAULT,
+    MAX_OUTPUT_TOKENS_DEFAULT,
+    TYPED,
+    Kind,
+    ModelTerms,
+    Quote,
+    Route,
+)
+from aipool.groups import service as groups
+from aipool.groups.types import DEFAULT_NAME, Group
+from aipool.kit import digests
+from aipool.kit.db import Changes, Database, Transaction
+from aipool.kit.errors import BusinessError, Conflict, Invalid
+from aipool.kit.money import AMOUNT_NANO_MAX, PPM, format_cny, format_multiplier
+from aipool.kit.names import NAME_CHARACTERS_MAX, checked_name
+from aipool.kit.outbound import Vet
+from aipool.ledger.service import credit_wallet, open_wallet
+from aipool.ledger.types import Refused, TransferKind
+from aipool.moving import new_api, store
+from aipool.moving.new_api import Ratios, TheirChannel, TheirToken, TheirUser
+from aipool.moving.sql import Rows
+from aipool.pool import service as pool
+from aipool.pool.types import KeyTerms
+from aipool.rating.types import Price
+
+_NO_PRICE = Price(0, 0, 0, 0)
+
+
+class Outcome(StrEnum):
+    """What became of a row."""
+
+    CREATED = "created"
+    UNCHANGED = "unchanged"
+    """It was moved in before."""
+    SKIPPED = "skipped"
+    """It was deleted there."""
+    REFUSED = "refused"
+
+
+class Step(NamedTuple):
+    """A row and what became of it. number: its id there.  says: more, or why it was refused."""
+
+    kind: str
+    number: str
+    name: str
+    outcome: Outcome
+    says: str = ""
+
+
+@dataclass(slots=True)
+class Moved:
+    """What was done, or would be. changes, revision: for the workers; 0 = nothing for them."""
+
+    steps: list[Step] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
+    revision: int = 0
+
+
+class _TakeBack(Exception):
+    """Ends a dry run's transaction without a commit."""
+
+
+def carry_out(
+    database: Database,
+    dump: dict[str, Rows],
+    dollar: Exchange,
+    act: Act,
+    secrets: Secrets,
+    vet: Vet,
+    *,
+    dry_run: bool,
+) -> Moved:
+    """Moves it in, or (dry_run) shows what would be done and writes nothing.
+
+    dollar: what one costs, as the operator says. Raises Invalid for options that cannot be read.
+    """
+    ratios = new_api.ratios_of(dump["options"])
+    # One password that nobody knows: hashing takes longer than everything else.
+    password_hash = hash_password(digests.generate())
+    moved = Moved()
+    run = _Run(dump, ratios, dollar, act, secrets, vet, password_hash, moved.steps)
+    kinds = (run.groups, run.channels, run.models, run.users, run.tokens)
+    if dry_run:
+        try:
+            with database.write() as tx:
+                for kind in kinds:
+                    kind(tx)
+                raise _TakeBack
+        except _TakeBack:
+            return moved
+    for kind in kinds:
+        with database.write() as tx:
+            kind(tx)
+        moved.changes.catalogue |= tx.changes.catalogue
+        moved.changes.everything |= tx.changes.everything
+        moved.changes.digests |= tx.changes.digests
+        moved.revision = max(moved.revision, tx.revision)
+    return moved
+
+
+@dataclass(slots=True)
+class _Run:
+    dump: dict[str, Rows]
+    ratios: Ratios
+    dollar: Exchange
+    act: Act
+    secrets: Secrets
+    vet: Vet
+    password_hash: str
+    steps: list[Step]
+
+    # --- groups -------------------------------------------------------------------------------
+
+    def groups(self, tx: Transaction) -> None:
+        """Those that have a ratio, and those that somebody or something is in."""
+        named = {DEFAULT_NAME: PPM}
+        for name, ratio in self.ratios.groups.items():
+            with self.row(tx, "group", name, name):
+                checked_name(name)
+                named[name] = new_api.multiplier_ppm(ratio)
+        there = store.ids_of(tx.connection, "group")
+        for name, ppm in named.items():
+            with self.row(tx, "group", name, name) as done:
+                if name in there or groups.find_group(tx.connection, name) is not None:
+                    done(Outcome.UNCHANGED, self.differs(tx, name, ppm))
+                    continue
+                group, _ = groups.put_group(
+                    tx, self.act, name=name, multiplier_ppm=ppm, models=None
+                )
+                store.remember(tx.connection, "group", name, group.id, self.act.at_ms)
+                done(Outcome.CREATED, f"multiplier {format_multiplier(ppm)}")
+
+    def differs(self, tx: Transaction, name: str, ppm: int) -> str:
+        """What a person should know of a group that is here already."""
+        group = groups.find_group(tx.connection, name)
+        if group is None or group.multiplier_ppm == ppm:
+            return ""
+        here, theirs = format_multiplier(group.multiplier_ppm), format_multiplier(ppm)
+        return f"multiplier {here} here, {theirs} there"
+
+    # --- channels -----------------------------------------------------------------------------
+
+    def channels(self, tx: Transaction) -> None:
+        """Each is a vendor with its keys."""
+        there = store.ids_of(tx.connection, "channel")
+        names = {vendor.name for vendor in pool.list_vendors(tx.connection)}
+        for row in self.dump["channels"]:
+            number, name = str(row.get("id", "?")), str(row.get("name", ""))
+            with self.row(tx, "channel", number, name) as done:
+                if number in there:
+                    done(Outcome.UNCHANGED)
+                    continue
+                channel = new_api.channel_of(row)
+                vendor_id = self.channel(tx, channel, _free(channel.name, channel.id, names))
+                store.remember(tx.connection, "channel", number, vendor_id, self.act.at_ms)
+                done(Outcome.CREATED, f"{channel.type}, {len(channel.secrets)} keys", channel.note)
+
+    def channel(self, tx: Transaction, channel: TheirChannel, name: str) -> int:
+        """The vendor, which is disabled by its keys."""
+        vendor = pool.create_vendor(
+            tx,
+            self.act,
+            self.vet,
+            name=name,
+            vendor_type=channel.type,
+            base_url=channel.base_url,
+        )
+        for secret in channel.secrets:
+            terms = KeyTerms("", secret)
+            key = pool.create_key(tx, self.act, self.secrets.keyring, self.vet, vendor, terms)
+            if not channel.enabled:
+                pool.disable_key(tx, self.act, key)
+        return vendor.id
+
+    # --- models -------------------------------------------------------------------------------
+
+    def models(self, tx: Transaction) -> None:
+        """What the channels that were moved in serve, with routes in the order of priority."""
+        vendor_ids = store.ids_of(tx.connection, "channel")
+        group_ids = {group.name: group.id for group in groups.list_groups(tx.connection)}
+        ways: dict[str, list[Route]] = {}
+        for channel in sorted(self.moved_channels(), key=lambda one: -one.priority):
+            vendor_id = vendor_ids.get(str(channel.id))
+            if vendor_id is None:
+                continue
+            known = tuple(sorted(group_ids[name] for name in channel.groups if name in group_ids))
+            limited_to = () if len(known) == len(group_ids) else known
+            if not known:
+                continue
+            for name, upstream_model in channel.models:
+                route = Route(vendor_id, upstream_model, _NO_PRICE, limited_to)
+                ways.setdefault(name, []).append(route)
+        for name, routes in ways.items():
+            with self.row(tx, "model", name, name) as done:
+                done(*self.model(tx, name, routes))
+
+    def moved_channels(self) -> Iterator[TheirChannel]:
+        """Those that can be read; the others were refused before."""
+        for row in self.dump["channels"]:
+            try:
+                yield new_api.channel_of(row)
+            except BusinessError:
+                continue
+
+    def model(self, tx: Transaction, name: str, routes: list[Route]) -> tuple[Outcome, str, str]:
+        """Made, or given the routes that it lacks."""
+        before = catalog.find_model(tx.connection, name)
+        if before is not None:
+            there = {(route.vendor_id, route.upstream_model) for route in before.routes}
+            more = [one for one in routes if (one.vendor_id, one.upstream_model) not in there]
+            if not more:
+                return Outcome.UNCHANGED, "", ""
+            catalog.put_routes(tx, self.act, before, (*before.routes, *more))
+            return Outcome.CREATED, f"{len(more)} routes more; its price stays", ""
+        made = new_api.price_of(name, self.ratios, self.dollar)
+        price, quote, missing = made or (_NO_PRICE, TYPED, "the dump has no ratio of it")
+        terms = _terms(name, price, quote, tuple(routes))
+        # What is sold by the call costs nothing by the token, there as here.
+        by_call = price.extras is not None and price.extras.call_nano > 0
+        unpriced = catalog_rules.unpriced(terms.kind, price)
+        catalog.put_model(
+            tx, self.act, replace(terms, free=by_call, enabled=by_call or not unpriced)
+        )
+        says = f"price {catalog.describe(price)}"
+        return Outcome.CREATED, says, f"disabled: {missing}" if unpriced and not by_call else ""
+
+    # --- users --------------------------------------------------------------------------------
+
+    def users(self, tx: Transaction) -> None:
+        """Each with their group and with what was left, as an opening entry."""
+        there = store.ids_of(tx.connection, "user")
+        by_name = {group.name: group for group in groups.list_groups(tx.connection)}
+        for row in self.dump["users"]:
+            number, name = str(row.get("id", "?")), str(row.get("username", ""))
+            with self.row(tx, "user", number, name) as done:
+                if number in there:
+                    done(Outcome.UNCHANGED)
+                    continue
+                if new_api.is_deleted(row):
+                    done(Outcome.SKIPPED, "it was deleted there")
+                    continue
+                done(Outcome.CREATED, *self.user(tx, new_api.user_of(row), by_name))
+
+    def user(
+        self, tx: Transaction, theirs: TheirUser, by_name: dict[str, Group]
+    ) -> tuple[str, ...]:
+        """What a person should know of it."""
+        user = accounts.create_user(
+            tx,
+            self.act,
+            phone=_phone(theirs.username),
+            password_hash=self.password_hash,
+            status=Status.ACTIVE if theirs.enabled else Status.DISABLED,
+            details=Details(name=theirs.name, email=_email(theirs.email)),
+        )
+        accounts.set_note(tx, self.act, user, f"new-api user {theirs.id}: {theirs.username}"[:200])
+        open_wallet(tx, user.id)
+        store.remember(tx.connection, "user", str(theirs.id), user.id, self.act.at_ms)
+        group = by_name.get(theirs.group)
+        if group is not None:
+            groups.grant(tx, self.act, user.id, group)
+        says = [self.opening(tx, theirs, user.id)]
+        if group is None:
+            says.append(f"there is no group {theirs.group}")
+        if not theirs.is_customer:
+            says.append("an administrator there, a user here")
+        return tuple(says)
+
+    def opening(self, tx: Transaction, theirs: TheirUser, user_id: int) -> str:
+        """What was left, booked once."""
+        amount_nano = new_api.nano_of(theirs.quota, self.ratios, self.dollar)
+        if amount_nano <= 0:
+            return "no balance" if theirs.quota == 0 else "owed something there: no balance"
+        if amount_nano > AMOUNT_NANO_MAX:
+            raise Invalid("credit_out_of_range", f"a balance of {format_cny(amount_nano)} CNY")
+        answer = credit_wallet(
+            tx,
+            user_id=user_id,
+            amount_nano=amount_nano,
+            source=OPENING_ACCOUNT,
+            kind=TransferKind.OPENING,
+            idem_key=f"import:new-api:{theirs.id}",
+            ref=f"user:{user_id}",
+            actor=self.act.actor,
+            at_ms=self.act.at_ms,
+        )
+        if isinstance(answer, Refused):
+            raise Conflict("credit_refused", f"the ledger refused the credit: {answer.reason}")
+        return f"balance {format_cny(amount_nano)} CNY"
+
+    # --- tokens -------------------------------------------------------------------------------
+
+    def tokens(self, tx: Transaction) -> None:
+        """Each with its own secret, of which only the digest is kept."""
+        there = store.ids_of(tx.connection, "token")
+        user_ids = store.ids_of(tx.connection, "user")
+        groups_of = {
+            str(row.get("id")): str(row.get("group") or DEFAULT_NAME) for row in self.dump["users"]
+        }
+        models = {model.name for model in catalog.list_models(tx.connection)}
+        by_name = {group.name: group for group in groups.list_groups(tx.connection)}
+        for row in self.dump["tokens"]:
+            number, name = str(row.get("id", "?")), str(row.get("name", ""))
+            with self.row(tx, "token", number, name) as done:
+                if number in there:
+                    done(Outcome.UNCHANGED)
+                    continue
+                if new_api.is_deleted(row):
+                    done(Outcome.SKIPPED, "it was deleted there")
+                    continue
+                theirs = new_api.token_of(row)
+                user_id = user_ids.get(str(theirs.user_id))
+                if user_id is None:
+                    raise Invalid("user_unknown", f"its user {theirs.user_id} was not moved in")
+                usual = groups_of.get(str(theirs.user_id), DEFAULT_NAME)
+                wanted = theirs.group if theirs.group in by_name else usual
+                group = by_name.get(wanted)
+                if group is None:
+                    raise Invalid("group_unknown", f"there is no group {wanted}")
+                token_id = self.token(tx, theirs, user_id, group, models)
+                store.remember(tx.connection, "token", number, token_id, self.act.at_ms)
+                note = ""
+                if theirs.group not in ("", wanted):
+                    note = f"there is no group {theirs.group}: {wanted}"
+                done(Outcome.CREATED, f"{theirs.secret[-4:]}, group {group.name}", note)
+
+    def token(
+        self, tx: Transaction, theirs: TheirToken, user_id: int, group: Group, models: set[str]
+    ) -> int:
+        user = accounts.user_by_id(tx.connection, user_id)
+        allowed = None
+        if theirs.models is not None:
+            allowed = tuple(name for name in theirs.models if name in models)
+            if not allowed:
+                raise Invalid("models_unknown", "none of the models it may call was moved in")
+        limit_nano = None
+        if theirs.remain_quota is not None:
+            limit_nano = new_api.nano_of(theirs.remain_quota, self.ratios, self.dollar)
+        taken = {token.name for token in api_tokens.list_tokens(tx.connection, user=user)}
+        terms = TokenTerms(
+            name=_free(theirs.name, theirs.id, taken),
+            group_id=group.id,
+            models=allowed,
+            ips=theirs.ips,
+            expires_at=theirs.expires_at,
+            limit_nano=None if limit_nano is None else min(limit_nano, AMOUNT_NANO_MAX),
+        )
+        groups.grant(tx, self.act, user.id, group)
+        token, _ = api_tokens.create_token(
+            tx, self.act, self.secrets.pepper, user, terms, secret=theirs.secret
+        )
+        if not theirs.enabled:
+            api_tokens.set_enabled(tx, self.act, token, enabled=False)
+        return token.id
+
+    # --- each row -----------------------------------------------------------------------------
+
+    @contextmanager
+    def row(
+        self, tx: Transaction, kind: str, number: str, name: str
+    ) -> Iterator[Callable[..., None]]:
+        """One row: what is refused of it leaves nothing behind, and the others go on."""
+
+        def done(outcome: Outcome, *says: str) -> None:
+            words = "; ".join(word for word in says if word)
+            self.steps.append(Step(kind, number, name, outcome, words))
+
+        try:
+            with tx.connection.begin_nested():
+                yield done
+        except BusinessError as problem:
+            done(Outcome.REFUSED, new_api.refusal(problem))
+
+
+def _terms(name: str, price: Price, quote: Quote, routes: tuple[Route, ...]) -> ModelTerms:
+    """What is known of a model of this name, with this price."""
+    known = next((terms for terms in seed.seeds() if terms.name == name), None)
+    kind = known.kind if known else Kind.EMBEDDING if "embedding" in name else Kind.CHAT
+    return ModelTerms(
+        name,
+        kind,
+        known.context_tokens if known else CONTEXT_TOKENS_DEFAULT,
+        known.max_output_tokens if known else MAX_OUTPUT_TOKENS_DEFAULT,
+        price,
+        routes,
+        known.hidden_reasoning if known else False,
+        about=known.about if known else None,
+        quote=quote,
+    )
+
+
+def _phone(username: str) -> str:
+    """Many people sign in there with their number."""
+    try:
+        return account_rules.canonical_phone(username)
+    except Invalid:
+        return ""
+
+
+def _email(text: str) -> str:
+    """An address that is none is left out: it is in the note if it is the name."""
+    try:
+        return account_rules.canonical_email(text) if text else ""
+    except Invalid:
+        return ""
+
+
+def _free(name: str, number: int, taken: set[str]) -> str:
+    """The name, or the name with its number there where somebody has it already."""
+    if name in taken:
+        ending = f" ({number})"
+        name = name[: NAME_CHARACTERS_MAX - len(ending)] + ending
+    taken.add(name)
+    return name

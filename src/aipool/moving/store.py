@@ -1,0 +1,20 @@
+"""The statements of moving in."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from aipool.moving.tables import moved_in
+
+
+def ids_of(connection: Connection, kind: str) -> dict[str, int]:
+    """Our ids of what was moved in, by theirs."""
+    query = sa.select(moved_in.c.their_id, moved_in.c.our_id).where(moved_in.c.kind == kind)
+    return {row.their_id: row.our_id for row in connection.execute(query)}
+
+
+def remember(connection: Connection, kind: str, their_id: str, our_id: int, at_ms: int) -> None:
+    """This of theirs is that of ours from now on."""
+    values = {"kind": kind, "their_id": their_id, "our_id": our_id, "at_ms": at_ms}
+    connection.execute(sa.insert(moved_in).values(values))

@@ -1,0 +1,17 @@
+"""What was moved in, so that a second run knows it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from aipool.kit.db import Int64, Text, metadata
+
+#: kind: group, channel, user or token.  their_id: its number there, of a group its name.
+moved_in = sa.Table(
+    "moved_in",
+    metadata,
+    sa.Column("kind", Text, primary_key=True),
+    sa.Column("their_id", Text, primary_key=True),
+    sa.Column("our_id", Int64, nullable=False),
+    sa.Column("at_ms", Int64, nullable=False),
+)

@@ -1,0 +1,169 @@
+"""What a person is written who must prove that a phone or a mailbox is theirs, or is to be told
+of something. The words, and who it is for in a log. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Locale(StrEnum):
+    """The languages this program speaks to people."""
+
+    CHINESE = "zh-CN"
+    ENGLISH = "en"
+
+
+class Purpose(StrEnum):
+    """What a code is good for; it is good for nothing else."""
+
+    REGISTER = "register"
+    LOGIN = "login"
+    RESET = "reset"
+    VERIFY = "verify"
+
+
+#: How long the text says a code is good.
+CODE_MINUTES = 5
+
+_CODE_TEXTS = {
+    Locale.CHINESE: {
+        Purpose.REGISTER: "您正在注册 {site}，验证码 {code}，{minutes} 分钟内有效。请勿告诉他人。",
+        Purpose.LOGIN: "您正在登录 {site}，验证码 {code}，{minutes} 分钟内有效。请勿告诉他人。",
+        Purpose.RESET: "您正在重置 {site} 的密码，验证码 {code}，{minutes} 分钟内有效。"
+        "如非本人操作，请忽略。",
+        Purpose.VERIFY: "您正在 {site} 验证联系方式，验证码 {code}，{minutes} 分钟内有效。"
+        "请勿告诉他人。",
+    },
+    Locale.ENGLISH: {
+        Purpose.REGISTER: "{code} is your code to register at {site}. It is good for {minutes} "
+        "minutes. Tell it to nobody.",
+        Purpose.LOGIN: "{code} is your code to log in to {site}. It is good for {minutes} minutes. "
+        "Tell it to nobody.",
+        Purpose.RESET: "{code} is your code to set a new password at {site}. It is good for "
+        "{minutes} minutes. If you did not ask for it, do nothing.",
+        Purpose.VERIFY: "{code} is your code to confirm your number or address at {site}. It is "
+        "good for {minutes} minutes. Tell it to nobody.",
+    },
+}
+
+_CODE_SUBJECTS = {
+    Locale.CHINESE: "{site} 验证码",
+    Locale.ENGLISH: "Your code for {site}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A mail to one person: one line of subject, and text."""
+
+    subject: str
+    text: str
+
+
+def text_of_code(purpose: Purpose, code: str, locale: Locale, site: str) -> str:
+    """The sentence that carries a code. site: its name."""
+    return _CODE_TEXTS[locale][purpose].format(code=code, site=site, minutes=CODE_MINUTES)
+
+
+def letter_of_code(purpose: Purpose, code: str, locale: Locale, site: str) -> Letter:
+    """The mail that carries a code."""
+    subject = _CODE_SUBJECTS[locale].format(site=site)
+    return Letter(subject, text_of_code(purpose, code, locale, site))
+
+
+@dataclass(frozen=True, slots=True)
+class CodeSent:
+    """A code on its way to a phone. phone: E.164.  site: its name."""
+
+    phone: str
+    purpose: Purpose
+    code: str = field(repr=False)
+    locale: Locale
+    site: str
+
+    @property
+    def text(self) -> str:
+        """The sentence that carries it."""
+        return text_of_code(self.purpose, self.code, self.locale, self.site)
+
+
+# --- other letters ----------------------------------------------------------------------------
+
+_RESET = {
+    Locale.CHINESE: Letter(
+        "设置新的 {site} 密码",
+        "请打开下面的链接设置新密码。链接只能使用一次，{hours} 小时内有效。\n\n{link}\n\n"
+        "如非本人操作，请忽略此邮件。",
+    ),
+    Locale.ENGLISH: Letter(
+        "Set a new password for {site}",
+        "Open this link to set a new password. It works once, within {hours} hours.\n\n{link}\n\n"
+        "If you did not ask for it, do nothing.",
+    ),
+}
+
+_LOW_BALANCE = {
+    Locale.CHINESE: Letter(
+        "{site} 余额不足",
+        "您的余额为 ¥{balance}，已低于您设置的 ¥{limit}。余额用完后调用会被拒绝，请及时充值。",
+    ),
+    Locale.ENGLISH: Letter(
+        "Your balance at {site} is low",
+        "Your balance is ¥{balance}, below the ¥{limit} that was set. When it is used up, calls "
+        "are refused; please recharge in time.",
+    ),
+}
+
+_TRIAL = {
+    Locale.CHINESE: Letter("{site} 测试邮件", "这封邮件说明邮件服务器的设置可以使用。"),
+    Locale.ENGLISH: Letter("Test mail of {site}", "This mail says that the mail server works."),
+}
+
+
+def letter_of_reset(link: str, hours: int, locale: Locale, site: str) -> Letter:
+    """The mail with a link that sets a password. hours: how long it works."""
+    return _filled(_RESET[locale], link=link, hours=hours, site=site)
+
+
+def letter_of_low_balance(balance: str, limit: str, locale: Locale, site: str) -> Letter:
+    """The mail that warns of an empty wallet. balance, limit: CNY as decimal text."""
+    return _filled(_LOW_BALANCE[locale], balance=balance, limit=limit, site=site)
+
+
+def letter_of_trial(locale: Locale, site: str) -> Letter:
+    """The mail by which an administrator tries out a mail server."""
+    return _filled(_TRIAL[locale], site=site)
+
+
+def _filled(letter: Letter, **words: object) -> Letter:
+    return Letter(letter.subject.format(**words), letter.text.format(**words))
+
+
+# --- in a log ---------------------------------------------------------------------------------
+
+#: A number of a phone, or a code.
+_DIGITS = re.compile(r"\d{4,}")
+
+
+def scrubbed(text: str, *secrets: str) -> str:
+    """What a provider said, without secrets and without what looks like a number or a code."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "…")
+    return _DIGITS.sub("…", text)[:_SAID_CHARACTERS_MAX]
+
+
+_SAID_CHARACTERS_MAX = 300
+
+
+def masked_phone(phone: str) -> str:
+    """A number for a log: +8613800138000 is +86…8000."""
+    return f"{phone[:3]}…{phone[-4:]}" if len(phone) >= 10 else "…"
+
+
+def masked_mail(address: str) -> str:
+    """A mail address for a log: somebody@example.com is s…@example.com."""
+    name, _, domain = address.rpartition("@")
+    return f"{name[:1]}…@{domain}"

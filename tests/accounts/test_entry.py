@@ -1,0 +1,616 @@
+"""Registering, logging in, and coming back without the password."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aipool.accounts import entry, invitations, passwords, service, throttle
+from aipool.accounts.callers import Caller
+from aipool.accounts.proof import ChallengeNeeded, Proof
+from aipool.accounts.types import Role, Status
+from aipool.kit.errors import BusinessError, Conflict, Forbidden, Invalid, TooMany, Unauthenticated
+from aipool.notices.codes import Purpose
+from aipool.site.types import ProofOfWork, Registration, SmsProvider, Verification
+from tests.accounts.people import IP, PASSWORD, PHONE, People, open_people, solve
+
+OTHER = "+8613800138002"
+MAIL = "somebody@example.com"
+
+
+@pytest.fixture
+def people(tmp_path: Path, kind: str) -> Iterator[People]:
+    with open_people(tmp_path, kind) as opened:
+        yield opened
+
+
+@pytest.fixture
+def lone(tmp_path: Path) -> Iterator[People]:
+    with open_people(tmp_path) as opened:
+        yield opened
+
+
+def refused(why: type[BusinessError], word: str, call: Any, *args: Any, **fields: Any) -> None:
+    with pytest.raises(why) as caught:
+        call(*args, **fields)
+    assert caught.value.code == word
+
+
+#: As much work as these tests can wait for.
+BITS = 6
+
+
+@pytest.fixture(autouse=True)
+def _little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (entry, throttle):
+        monkeypatch.setattr(module, "BITS_LEAST", BITS)
+
+
+# --- registering ----------------------------------------------------------------------------------
+
+
+def test_s0_2_and_s0_4_with_phone_and_password_one_registers_and_logs_in(people: People) -> None:
+    made = people.register("13800138001", locale="en", name="Wang")
+
+    assert made.user.phone == PHONE
+    assert made.user.phone_verified_at_ms is None
+    assert people.known(made.secret).user.id == made.user.id
+    again = people.log_in("138 0013 8001")
+    assert again.user.id == made.user.id
+    assert again.secret != made.secret
+    assert again.user.last_login_at_ms == people.act().at_ms
+
+
+def test_a_number_registers_once(lone: People) -> None:
+    lone.register()
+
+    refused(Conflict, "user_exists", lone.register)
+
+
+@pytest.mark.parametrize(
+    ("wish", "code"),
+    [
+        ({"password": "short77"}, "password_too_short"),
+        ({"password": "Qwerty123456"}, "password_too_common"),
+        ({"password": "13800138001"}, "password_too_weak"),
+        ({"email": "nobody"}, "invalid_email"),
+        ({"name": "a\nb"}, "invalid_name"),
+    ],
+)
+def test_s0_3_what_cannot_be_is_refused_and_makes_no_account(
+    lone: People, wish: dict[str, str], code: str
+) -> None:
+    refused(Invalid, code, lone.register, **wish)
+
+    with lone.world.database.read() as connection:
+        assert service.list_users(connection) == []
+
+
+def test_numbers_of_other_countries_register_where_they_are_let_in(lone: People) -> None:
+    refused(Invalid, "country_not_served", lone.register, "+1 650 253 0000")
+
+    lone.set(country_codes=("86", "1"))
+    lone.register("+1 650 253 0000")
+    lone.set(country_codes=())
+    lone.register("+44 20 7946 0958")
+
+
+def test_terms_are_agreed_to_by_their_version(lone: People) -> None:
+    lone.set(terms_version="2", privacy_version="p1")
+    refused(Invalid, "terms_not_agreed", lone.register, terms_version="1", privacy_version="p1")
+    refused(Invalid, "terms_not_agreed", lone.register, terms_version="2")
+
+    made = lone.register(terms_version="2", privacy_version="p1")
+    assert (made.user.terms_version, made.user.privacy_version) == ("2", "p1")
+    assert made.user.terms_at_ms == lone.act().at_ms
+    me = lone.oneself.me(lone.known(made.secret), lone.act().at_ms)
+    assert not me.agree_needed
+    lone.set(terms_version="3")
+    assert lone.oneself.me(lone.known(made.secret), lone.act().at_ms).agree_needed
+
+
+def test_where_it_is_closed_nobody_registers(lone: People) -> None:
+    lone.set(registration=Registration.CLOSED)
+
+    refused(Forbidden, "registration_closed", lone.register)
+
+
+def test_where_it_is_approved_one_waits_for_an_administrator(people: People) -> None:
+    people.set(registration=Registration.APPROVAL)
+    made = people.register()
+    assert (made.user.status, made.session, made.secret) == (Status.PENDING, None, "")
+
+    refused(Forbidden, "account_pending", people.log_in)
+    # Whoever has not the password learns nothing of it.
+    refused(Unauthenticated, "invalid_credentials", people.log_in, password="another one")
+    with people.world.database.write() as tx:
+        assert service.approve(tx, people.act(), made.user)
+    people.log_in()
+
+
+def invitation(people: People, **terms: Any) -> str:
+    with people.world.database.write() as tx:
+        _, secret = invitations.create(tx, people.act(), people.world.secrets.pepper, **terms)
+    return secret
+
+
+def test_where_it_is_by_invitation_each_lets_in_as_many_as_it_says(people: People) -> None:
+    people.set(registration=Registration.INVITATION)
+    secret = invitation(people, uses=2)
+    refused(Forbidden, "invitation_invalid", people.register)
+    refused(Forbidden, "invitation_invalid", people.register, invitation="aipool-invite-x")
+    # What fails for another reason uses nothing up.
+    refused(Invalid, "password_too_short", people.register, password="x", invitation=secret)
+
+    people.register(PHONE, invitation=secret)
+    people.register(OTHER, invitation=f" {secret} ")
+    third = "+8613800138003"
+    elsewhere = {"ip": "198.51.100.1", "invitation": secret}
+    refused(Forbidden, "invitation_invalid", people.register, third, **elsewhere)
+
+
+def test_an_invitation_ends_and_can_be_taken_back(lone: People) -> None:
+    lone.set(registration=Registration.INVITATION)
+    at_ms = lone.act().at_ms
+    short = invitation(lone, expires_at_ms=at_ms + 1000)
+    gone = invitation(lone)
+    with lone.world.database.write() as tx:
+        (newest, *_) = invitations.page(tx.connection, limit=9)
+        invitations.delete(tx, lone.act(), newest.id)
+    lone.later(2)
+
+    for secret in (short, gone):
+        refused(Forbidden, "invitation_invalid", lone.register, invitation=secret)
+
+
+def test_a_code_proves_the_number_where_that_is_asked_for(people: People) -> None:
+    people.set(verify_phone=Verification.REQUIRED, sms_provider=SmsProvider.WEBHOOK)
+    refused(Invalid, "code_needed", people.register)
+    code = people.code_for(Purpose.REGISTER, PHONE)
+    refused(Invalid, "code_wrong", people.register, phone_code=f"{(int(code) + 1) % 10**6:06}")
+
+    made = people.register(phone_code=code)
+    assert made.user.phone_verified_at_ms == people.act().at_ms
+
+
+def test_a_verified_owner_claims_a_number_and_the_old_account_keeps_the_rest(
+    people: People,
+) -> None:
+    old = people.register()
+    people.set(verify_phone=Verification.OPTIONAL, sms_provider=SmsProvider.WEBHOOK)
+    refused(Conflict, "user_exists", people.register)
+    made = people.register(phone_code=people.code_for(Purpose.REGISTER, PHONE))
+
+    assert made.user.id != old.user.id
+    assert people.again(old.user).phone == ""
+    assert people.log_in().user.id == made.user.id
+    # Its sessions go on, so that it can choose another number; until then it can do nothing else.
+    caller = people.known(old.secret)
+    assert caller.must == "phone_needed"
+    people.oneself.set_phone(people.act(), caller, OTHER, "")
+    assert people.known(old.secret).must == ""
+    assert people.log_in(OTHER).user.id == old.user.id
+
+
+def test_a_verified_number_and_an_operators_are_not_claimed(lone: People) -> None:
+    lone.set(verify_phone=Verification.OPTIONAL, sms_provider=SmsProvider.WEBHOOK)
+    lone.user(PHONE, phone_verified_at_ms=1)
+    lone.user(OTHER, Role.ROOT)
+
+    for phone in (PHONE, OTHER):
+        code = lone.code_for(Purpose.REGISTER, phone)
+        refused(Conflict, "user_exists", lone.register, phone, phone_code=code)
+
+
+def test_registering_again_and_again_asks_for_work_and_then_for_time(lone: People) -> None:
+    for number in range(5):
+        refused(Invalid, "password_too_short", lone.register, f"1380013810{number}", password="x")
+
+    with pytest.raises(ChallengeNeeded) as needed:
+        lone.register()
+    proof = solve(needed.value.more["challenge"], needed.value.more["bits"])
+    wish = entry.Wish(PHONE, PASSWORD)
+    lone.entry.register(lone.act(), wish, proof)
+    with pytest.raises(ChallengeNeeded):
+        lone.entry.register(lone.act(), wish, proof)
+    lone.register(OTHER, ip="198.51.100.1")
+
+
+# --- logging in -----------------------------------------------------------------------------------
+
+
+def test_s_08_an_unknown_number_and_a_wrong_password_are_refused_alike(lone: People) -> None:
+    lone.user()
+    said = set()
+    for login, password in (
+        (PHONE, "not the password"),
+        (OTHER, PASSWORD),
+        ("nobody@example.com", PASSWORD),
+        ("neither", PASSWORD),
+    ):
+        with pytest.raises(Unauthenticated) as refusal:
+            lone.log_in(login, password, ip=f"198.51.100.{len(login)}")
+        said.add((refusal.value.code, refusal.value.message, refusal.value.field))
+
+    assert len(said) == 1
+
+
+def test_s_08_a_hash_is_compared_even_where_there_is_no_account(
+    lone: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+    really = passwords.password_matches
+
+    def counted(stored: str, password: str) -> bool:
+        compared.append(stored)
+        return really(stored, password)
+
+    monkeypatch.setattr(passwords, "password_matches", counted)
+    refused(Unauthenticated, "invalid_credentials", lone.log_in, OTHER)
+
+    assert compared == [passwords.NOBODYS_HASH]
+
+
+def test_one_logs_in_with_a_mail_address_too(lone: People) -> None:
+    user = lone.user(email=MAIL)
+
+    assert lone.log_in("Somebody@Example.COM").user.id == user.id
+
+
+def test_a_disabled_account_is_told_to_its_owner_alone(lone: People) -> None:
+    user = lone.user()
+    lone.set_status(user, Status.DISABLED)
+
+    refused(Forbidden, "account_disabled", lone.log_in)
+    refused(Unauthenticated, "invalid_credentials", lone.log_in, password="another one")
+
+
+def count_hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Compares passwords without the cost of it, and tells how often."""
+    compared: list[str] = []
+
+    def counted(stored: str, password: str) -> bool:
+        compared.append(stored)
+        return password == PASSWORD and stored != passwords.NOBODYS_HASH
+
+    monkeypatch.setattr(passwords, "password_matches", counted)
+    return compared
+
+
+def attack(people: People, times: int, login: Any, ip: Any, seconds: float) -> None:
+    """Tries, so long between two, and shows no work."""
+    for number in range(times):
+        people.later(seconds)
+        try:
+            people.log_in(login(number), "wrong", ip=ip(number))
+        except (ChallengeNeeded, TooMany, Unauthenticated):
+            pass
+
+
+@pytest.mark.slow
+def test_s_08_of_ten_thousand_tries_at_one_account_a_hundred_reach_the_hash_at_most(
+    lone: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = count_hashes(monkeypatch)
+    user = lone.user()
+    device = lone.log_in().device
+    compared.clear()
+    attack(
+        lone, 10_000, lambda _: PHONE, lambda number: f"198.51.{number % 250}.{number // 250}", 1
+    )
+
+    assert len(compared) <= 100
+    # The owner still gets in from the browser they know; from elsewhere they must wait and work.
+    assert lone.log_in(device=device).user.id == user.id
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("many_networks", [False, True])
+def test_s_08_of_ten_thousand_tries_at_many_accounts_a_hundred_reach_the_hash_at_most(
+    lone: People, monkeypatch: pytest.MonkeyPatch, many_networks: bool
+) -> None:
+    compared = count_hashes(monkeypatch)
+
+    def ip(number: int) -> str:
+        return f"198.{51 + number // 62_500}.{number // 250 % 250}.{number % 250}"
+
+    attack(
+        lone,
+        10_000,
+        lambda number: f"+86138{number:08}",
+        ip if many_networks else lambda _: IP,
+        0.01,
+    )
+
+    assert len(compared) <= 100
+
+
+def test_s_08_work_is_asked_for_after_five_and_lets_the_owner_in(lone: People) -> None:
+    lone.user()
+    for _ in range(5):
+        refused(Unauthenticated, "invalid_credentials", lone.log_in, password="wrong")
+    lone.later(2)
+
+    with pytest.raises(ChallengeNeeded) as needed:
+        lone.log_in()
+    assert needed.value.more["bits"] == BITS
+    proof = solve(needed.value.more["challenge"], BITS)
+    lone.log_in(proof=proof)
+    lone.log_in()
+
+
+def test_s_08_where_work_is_off_time_is_asked_for_all_the_same(lone: People) -> None:
+    lone.set(proof_of_work=ProofOfWork.OFF)
+    for _ in range(5):
+        refused(Unauthenticated, "invalid_credentials", lone.log_in, OTHER)
+
+    refused(TooMany, "too_many_tries", lone.log_in, OTHER)
+    lone.later(1)
+    refused(Unauthenticated, "invalid_credentials", lone.log_in, OTHER)
+
+
+def test_where_work_is_always_asked_for_the_first_login_shows_it(lone: People) -> None:
+    lone.user()
+    lone.set(proof_of_work=ProofOfWork.ALWAYS)
+    with pytest.raises(ChallengeNeeded) as needed:
+        lone.log_in()
+
+    lone.log_in(proof=solve(needed.value.more["challenge"], needed.value.more["bits"]))
+    refused(ChallengeNeeded, "challenge_needed", lone.log_in, proof=Proof("x.y", "1"))
+
+
+def test_s_08_anothers_device_cookie_helps_nobody(lone: People) -> None:
+    lone.user()
+    lone.user(OTHER)
+    foreign = lone.log_in(OTHER).device
+    for _ in range(5):
+        refused(
+            Unauthenticated,
+            "invalid_credentials",
+            lone.log_in,
+            password="wrong",
+            device=foreign,
+        )
+
+    refused(ChallengeNeeded, "challenge_needed", lone.log_in, device=foreign)
+
+
+def test_s_07_hashes_are_made_two_at_a_time_and_a_crowd_is_turned_away() -> None:
+    turns = passwords.Turns(2, 3)
+    running, most, release = [0], [0], threading.Event()
+    lock = threading.Lock()
+    turned_away = []
+
+    def hashed() -> None:
+        try:
+            with turns.turn():
+                with lock:
+                    running[0] += 1
+                    most[0] = max(most[0], running[0])
+                release.wait(20)
+                with lock:
+                    running[0] -= 1
+        except TooMany as refusal:
+            turned_away.append(refusal.status)
+
+    threads = [threading.Thread(target=hashed) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads[5:]:
+        thread.join(0.05)
+    release.set()
+    for thread in threads:
+        thread.join(20)
+    assert most[0] == 2
+    assert turned_away == [503] * 15
+    with turns.turn():
+        pass
+
+
+# --- without the password -------------------------------------------------------------------------
+
+
+def test_a_proved_number_gives_the_account_back(people: People) -> None:
+    people.set(verify_phone=Verification.OPTIONAL, sms_provider=SmsProvider.WEBHOOK)
+    user = people.user(phone_verified_at_ms=1)
+    session = people.log_in()
+    code = people.code_for(Purpose.RESET, PHONE)
+    new = "orange kettle 51"
+    refused(
+        Invalid,
+        "code_wrong",
+        people.entry.reset_by_code,
+        people.act(),
+        login=PHONE,
+        code=f"{(int(code) + 1) % 10**6:06}",
+        password=new,
+    )
+
+    people.entry.reset_by_code(people.act(), login="13800138001", code=code, password=new)
+    assert people.caller(session.secret) is None
+    assert session.session is not None
+    assert people.ended == [session.session.id]
+    assert people.log_in(password=new).user.id == user.id
+    refused(Unauthenticated, "invalid_credentials", people.log_in)
+
+
+def test_s_09_the_answer_is_the_same_where_nobody_can_be_given_the_account(
+    lone: People,
+) -> None:
+    lone.set(sms_provider=SmsProvider.WEBHOOK)
+    lone.user(PHONE)
+    lone.user(OTHER, phone_verified_at_ms=1)
+    sent = {}
+    for phone in (PHONE, OTHER, "+8613800138003"):
+        sent[phone] = lone.ask_code(Purpose.RESET, phone).is_sent
+        # It counts against the limits all the same.
+        with pytest.raises(TooMany):
+            lone.ask_code(Purpose.RESET, phone)
+
+    assert sent == {PHONE: False, OTHER: True, "+8613800138003": False}
+
+
+def test_a_code_that_was_never_sent_gives_nothing_back_even_when_it_is_guessed(
+    lone: People,
+) -> None:
+    lone.set(sms_provider=SmsProvider.WEBHOOK)
+    lone.user()
+    asked = lone.ask_code(Purpose.RESET, PHONE)
+    assert not asked.is_sent
+
+    reset = {"login": PHONE, "code": asked.code, "password": "orange kettle 51"}
+    refused(Invalid, "code_wrong", lone.entry.reset_by_code, lone.act(), **reset)
+
+
+def test_an_administrators_password_stays_long_after_a_reset(lone: People) -> None:
+    lone.set(sms_provider=SmsProvider.WEBHOOK)
+    lone.user(role=Role.ADMIN, phone_verified_at_ms=1)
+    code = lone.code_for(Purpose.RESET, PHONE)
+    reset = {"login": PHONE, "code": code}
+    refused(
+        Invalid,
+        "password_too_short",
+        lone.entry.reset_by_code,
+        lone.act(),
+        password="tiny kite",
+        **reset,
+    )
+
+    # The code is still good for a longer one.
+    lone.entry.reset_by_code(lone.act(), password="tiny kites in a row", **reset)
+
+
+def link(people: People, **terms: int) -> str:
+    with people.world.database.write() as tx:
+        found = service.get_user(tx.connection, PHONE)
+        return service.issue_reset_link(
+            tx, people.act(), people.world.secrets.pepper, found, **terms
+        )
+
+
+def test_an_administrators_link_gives_the_account_back_once(people: People) -> None:
+    people.user()
+    first, second = link(people), link(people)
+    new = "orange kettle 51"
+
+    refused(
+        Forbidden,
+        "reset_link_invalid",
+        people.entry.reset_by_link,
+        people.act(),
+        secret=first,
+        password=new,
+    )
+    people.entry.reset_by_link(people.act(), secret=second, password=new)
+    people.log_in(password=new)
+    refused(
+        Forbidden,
+        "reset_link_invalid",
+        people.entry.reset_by_link,
+        people.act(),
+        secret=second,
+        password=new,
+    )
+
+
+def test_a_link_ends_by_itself_and_by_another_password(lone: People) -> None:
+    user = lone.user()
+    late = link(lone, life_ms=1000)
+    lone.later(1)
+    refused(
+        Forbidden,
+        "reset_link_invalid",
+        lone.entry.reset_by_link,
+        lone.act(),
+        secret=late,
+        password=PASSWORD,
+    )
+    other = link(lone)
+    with lone.world.database.write() as tx:
+        service.set_password(tx, lone.act(), user, password_hash="x")
+    refused(
+        Forbidden,
+        "reset_link_invalid",
+        lone.entry.reset_by_link,
+        lone.act(),
+        secret=other,
+        password=PASSWORD,
+    )
+
+
+# --- with it --------------------------------------------------------------------------------------
+
+
+def test_another_password_needs_the_one_there_is_and_ends_the_other_sessions(
+    people: People,
+) -> None:
+    people.user()
+    other, mine = people.log_in(), people.log_in()
+    caller = people.known(mine.secret)
+    new = "orange kettle 51"
+    change = people.oneself.change_password
+    refused(Invalid, "password_wrong", change, people.act(), caller, current="x", password=new)
+
+    _, secret = change(people.act(), caller, current=PASSWORD, password=new)
+    assert people.caller(other.secret) is None
+    assert people.caller(mine.secret) is None
+    assert people.known(secret).session_id == caller.session_id
+    people.log_in(password=new)
+
+
+def test_guesses_at_a_step_up_are_slowed_down(lone: People) -> None:
+    lone.user()
+    caller = lone.known(lone.log_in().secret)
+    for _ in range(5):
+        refused(Invalid, "password_wrong", lone.oneself.step_up, lone.act(), caller, password="x")
+
+    refused(TooMany, "too_many_tries", lone.oneself.step_up, lone.act(), caller, password=PASSWORD)
+    lone.later(1)
+    lone.oneself.step_up(lone.act(), caller, password=PASSWORD)
+
+
+def test_a_mail_address_is_proved_and_claimed_like_a_number(lone: People) -> None:
+    lone.set(smtp_host="mail.example", verify_email=Verification.OPTIONAL)
+    squatter = lone.user(OTHER, email=MAIL)
+    lone.user()
+    caller = lone.known(lone.log_in().secret)
+    refused(Conflict, "user_exists", lone.oneself.set_email, lone.act(), caller, MAIL, "")
+    code = lone.code_for(Purpose.VERIFY, MAIL, caller)
+
+    lone.oneself.set_email(lone.act(), caller, "Somebody@example.com", code)
+    me = lone.oneself.me(caller, lone.act().at_ms)
+    assert (me.email, me.email_verified) == (MAIL, True)
+    assert lone.again(squatter).email == ""
+
+
+def test_programs_do_not_change_what_opens_an_account(lone: People) -> None:
+    user = lone.user()
+    caller = Caller(user, access_token_id=1, stepped_up=True)
+    for call in (
+        lambda: lone.oneself.set_phone(lone.act(), caller, OTHER, ""),
+        lambda: lone.oneself.set_email(lone.act(), caller, MAIL, ""),
+        lambda: lone.oneself.step_up(lone.act(), caller, password=PASSWORD),
+        lambda: lone.oneself.change_password(
+            lone.act(), caller, current=PASSWORD, password="orange kettle 51"
+        ),
+    ):
+        refused(Forbidden, "session_needed", call)
+
+
+def test_codes_are_asked_for_where_they_can_be_sent_and_by_whom_they_concern(
+    lone: People,
+) -> None:
+    ask = lone.entry.ask_code
+    more: dict[str, Any] = {"locale": "", "caller": None, "proof": None}
+    register = {"purpose": Purpose.REGISTER, **more}
+    refused(Invalid, "codes_not_offered", ask, lone.act(), phone=PHONE, email="", **register)
+    refused(Invalid, "codes_not_offered", ask, lone.act(), phone="", email=MAIL, **register)
+    refused(Invalid, "address_needed", ask, lone.act(), phone="", email="", **register)
+    lone.set(sms_provider=SmsProvider.WEBHOOK)
+    refused(ChallengeNeeded, "challenge_needed", ask, lone.act(), phone=PHONE, email="", **register)
+    verify = {"purpose": Purpose.VERIFY, **more}
+    refused(Unauthenticated, "login_needed", ask, lone.act(), phone=PHONE, email="", **verify)

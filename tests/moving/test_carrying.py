@@ -1,0 +1,274 @@
+"""What a dump of new-api holds is moved in, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from aipool.accounts import service as accounts
+from aipool.accounts.types import Role, Status
+from aipool.api_tokens import service as api_tokens
+from aipool.api_tokens.types import ApiToken
+from aipool.catalog import service as catalog
+from aipool.catalog.quoting import Exchange, amounts_of
+from aipool.groups import service as groups
+from aipool.kit import digests
+from aipool.kit.db import metadata
+from aipool.ledger.service import wallet_balance
+from aipool.ledger.tables import transfers
+from aipool.moving import carrying
+from aipool.moving.carrying import Moved, Outcome, carry_out
+from aipool.moving.dump import read_dump
+from aipool.pool import service as pool
+from tests.moving.dumps import KEYS, WRITERS, Dump, channel, small, token, user
+from tests.world import World, open_world
+
+SEVEN = Exchange("USD", Decimal(7), "2026-11-22")
+
+
+@pytest.fixture
+def world(tmp_path: Path, kind: str) -> Iterator[World]:
+    with open_world(tmp_path / "world", kind) as opened:
+        yield opened
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[World]:
+    """With a database of the usual kind, where that is all the same."""
+    with open_world(tmp_path / "world") as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows the password that is hashed."""
+    monkeypatch.setattr(carrying, "hash_password", lambda _: "x")
+
+
+def moved(world: World, dump: Dump, *, dry_run: bool = False) -> Moved:
+    return carry_out(
+        world.database, dump, SEVEN, world.act, world.secrets, world.vet, dry_run=dry_run
+    )
+
+
+def outcomes(done: Moved, kind: str) -> dict[str, str]:
+    return {step.number: step.outcome.value for step in done.steps if step.kind == kind}
+
+
+def says(done: Moved, kind: str, number: str) -> str:
+    return next(step.says for step in done.steps if (step.kind, step.number) == (kind, number))
+
+
+def everything(world: World) -> dict[str, Any]:
+    """Every row of every table."""
+    with world.database.read() as connection:
+        return {
+            table.name: sorted(map(repr, connection.execute(sa.select(table)).all()))
+            for table in metadata.sorted_tables
+        }
+
+
+def token_with(world: World, number: int) -> ApiToken | None:
+    """Who has the old key, as a call looks it up."""
+    secret = f"sk-{KEYS[number]}".encode()
+    with world.database.read() as connection:
+        found = api_tokens.look_up(connection, digests.digest(world.secrets.pepper, secret))
+    return found.token if found else None
+
+
+def test_users_come_with_their_balance_rounded_up_their_group_and_their_name(
+    world: World,
+) -> None:
+    done = moved(world, small())
+
+    assert outcomes(done, "user") == {
+        "1": "created",
+        "2": "created",
+        "3": "created",
+        "4": "skipped",
+    }
+    with world.database.read() as connection:
+        root, rich, frozen = accounts.list_users(connection)
+        balance = wallet_balance(connection, rich.id)
+        granted = [group.name for group in groups.granted_groups(connection, rich.id)]
+        opening = connection.execute(sa.select(transfers.c.idem_key, transfers.c.kind)).all()
+    assert (root.role, root.email, root.phone, root.name) == (
+        Role.USER,
+        "root@example.com",
+        "",
+        "Root",
+    )
+    assert (rich.phone, rich.status) == ("+8613800138055", Status.ACTIVE)
+    assert (frozen.status, frozen.note) == (Status.DISABLED, "new-api user 3: o'brien; DROP")
+    # 1,250,001 / 500,000 dollars at 7.
+    assert balance is not None
+    assert balance.balance_nano == 17_500_014_000
+    assert "vip" in granted
+    assert [tuple(row) for row in opening] == [("import:new-api:2", "opening")]
+    assert "administrator" in says(done, "user", "1")
+    assert "owed" in says(done, "user", "3")
+
+
+def test_old_keys_are_kept_as_digests_with_what_they_may(world: World) -> None:
+    done = moved(world, small())
+
+    first, second, third = (token_with(world, number) for number in (1, 2, 3))
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert (first.limit_nano, first.ips) == (7_000_000_000, ("203.0.113.7/32", "::1/128"))
+    assert (first.name, second.name) == ("prod", "prod (2)")
+    assert (second.models, second.limit_nano) == (("gpt-4o",), None)
+    assert (third.enabled, third.expires_at) == (False, 1_900_000_000)
+    assert outcomes(done, "token") == {
+        "1": "created",
+        "2": "created",
+        "3": "created",
+        "4": "refused",
+        "5": "refused",
+        "6": "skipped",
+    }
+    assert "secret" in says(done, "token", "5")
+    with world.database.read() as connection:
+        vip = groups.get_group(connection, "vip")
+    assert first.group_id == second.group_id == vip.id
+    kept = repr(everything(world)) + repr(done.steps)
+    assert not [key for key in KEYS.values() if key in kept]
+
+
+def test_channels_become_vendors_with_keys_and_routes_in_the_order_of_priority(
+    world: World,
+) -> None:
+    done = moved(world, small())
+
+    assert outcomes(done, "channel") == {
+        "1": "created",
+        "2": "created",
+        "3": "created",
+        "4": "refused",
+        "5": "created",
+    }
+    with world.database.read() as connection:
+        vendors = {vendor.name: vendor for vendor in pool.list_vendors(connection)}
+        keys = {name: pool.list_keys(connection, vendor) for name, vendor in vendors.items()}
+        model = catalog.get_model(connection, "gpt-4o")
+        default, vip = (groups.get_group(connection, name) for name in ("default", "vip"))
+        drawn = catalog.get_model(connection, "dall-e-3")
+    assert {name: vendor.type for name, vendor in vendors.items()} == {
+        "ch1": "openai",
+        "ch2": "deepseek",
+        "ch3": "openai_compatible",
+        "ch5": "openai",
+    }
+    assert (len(keys["ch1"]), [key.enabled for key in keys["ch3"]]) == (2, [False])
+    assert vendors["ch3"].base_url == "https://kling.example/v1"
+    assert [(route.vendor_id, route.upstream_model, route.groups) for route in model.routes] == [
+        (vendors["ch2"].id, "deepseek-chat", (vip.id,)),
+        (vendors["ch1"].id, "gpt-4o", (default.id,)),
+    ]
+    assert drawn.routes[0].groups == ()
+    assert (vip.multiplier_ppm, default.multiplier_ppm) == (800_000, 1_000_000)
+
+
+def test_ratios_become_prices_and_what_has_none_is_not_sold(world: World) -> None:
+    done = moved(world, small())
+
+    with world.database.read() as connection:
+        models = {model.name: model for model in catalog.list_models(connection)}
+        quote = catalog.list_quotes(connection, models.values())[models["gpt-4o"].price.id]
+    assert amounts_of(models["gpt-4o"].price) == {
+        "input": "17.5",
+        "cached_input": "8.75",
+        "output": "70",
+    }
+    assert (quote.source, quote.currency, quote.rate) == ("new-api", "USD", "7")
+    assert amounts_of(models["dall-e-3"].price)["call"] == "0.28"
+    assert (models["dall-e-3"].free, models["dall-e-3"].enabled) == (True, True)
+    assert models["text-embedding-3-small"].kind == "embedding"
+    assert models["text-embedding-3-small"].enabled
+    assert {name for name, model in models.items() if not model.enabled} == {
+        "gpt-4o-mini",
+        "deepseek-chat",
+        "kling-v2-6",
+    }
+    assert "CompletionRatio" in says(done, "model", "gpt-4o-mini")
+
+
+def test_a_dry_run_tells_the_same_and_writes_nothing(world: World) -> None:
+    before = everything(world)
+
+    dry = moved(world, small(), dry_run=True)
+
+    assert everything(world) == before
+    assert dry.revision == 0
+    real = moved(world, small())
+    assert dry.steps == real.steps
+    assert real.revision > 0
+
+
+def test_a_second_run_changes_nothing_and_later_rows_are_added(world: World) -> None:
+    moved(world, small())
+    before = everything(world)
+
+    again = moved(world, small())
+
+    assert everything(world) == before
+    assert again.revision == 0
+    assert {step.outcome for step in again.steps} == {
+        Outcome.UNCHANGED,
+        Outcome.SKIPPED,
+        Outcome.REFUSED,
+    }
+    more = small()
+    more["users"].append(user(9, "late", quota=1))
+    more["tokens"].append(token(7, 9))
+    more["channels"].append(channel(9, 1, name="ch1"))
+    later = moved(world, more)
+    assert [step[:2] for step in later.steps if step.outcome is Outcome.CREATED] == [
+        ("channel", "9"),
+        ("model", "gpt-4o"),
+        ("model", "gpt-4o-mini"),
+        ("user", "9"),
+        ("token", "7"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "reason"),
+    [
+        ("users", user(9, "x", quota="many"), "quota"),
+        ("users", user(9, "x", quota=10**15), "balance"),
+        ("tokens", token(7, 2, allow_ips="not-an-address"), "ips"),
+        ("tokens", token(7, 77), "user 77"),
+        ("tokens", token(7, 2, model_limits_enabled=1, model_limits="gone"), "models"),
+        ("channels", channel(9, 1, models="a b"), "name"),
+        ("channels", channel(9, 8, base_url="http://127.0.0.1:1/v1"), "base_url"),
+        ("channels", channel(9, 1, model_mapping="{"), "model_mapping"),
+    ],
+)
+def test_a_row_that_cannot_be_is_refused_by_itself_and_leaves_nothing(
+    alone: World, table: str, row: dict[str, Any], reason: str
+) -> None:
+    world = alone
+    dump = small()
+    dump[table].append(row)
+    clean = moved(world, small(), dry_run=True)
+
+    done = moved(world, dump, dry_run=True)
+
+    refused = [step for step in done.steps if step not in clean.steps]
+    assert [(step.number, step.outcome) for step in refused] == [(str(row["id"]), Outcome.REFUSED)]
+    assert reason in refused[0].says
+
+
+@pytest.mark.parametrize("form", ["sqlite", "mysql"])
+def test_a_file_of_any_form_is_moved_the_same(alone: World, tmp_path: Path, form: str) -> None:
+    world = alone
+    read = read_dump(WRITERS[form](tmp_path / "dump", small()))
+
+    assert moved(world, read, dry_run=True).steps == moved(world, small(), dry_run=True).steps
