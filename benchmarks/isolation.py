@@ -26,10 +26,11 @@ from typing import Final
 import uvloop
 
 from aipool.calls import store
-from aipool.calls.types import HOUR_MS, CallRow, UsageHour
+from aipool.calls.types import HOUR_MS, CallRow
 from aipool.kit.clock import now_ms
 from aipool.kit.db import BUSY_TIMEOUT_MS, open_sqlite
 from benchmarks.caller import chat, encoded
+from benchmarks.log_rows import sum_up
 from benchmarks.platform import MODEL, PASSWORD, CommandFailed, Platform, cpu_seconds
 from benchmarks.reports import Companion, companion
 from benchmarks.witness import LookedUp
@@ -217,9 +218,13 @@ def fill_calls(database: Path, rows: int) -> None:
         "user_id": "1000 + i % 50",
         "token_id": "2000 + i % 200",
         "model": "'free-' || (i % 5)",
-        "endpoint": "'chat'",
+        "endpoint": "'chat.completions'",
         "stream": "i % 2",
         "status": "200",
+        "calls": "1",
+        "cost_ppm": "1000000",
+        "units": "''",
+        "origin": "''",
         "input_tokens": "0",
         "output_tokens": "0",
         "upstream_model": "'free'",
@@ -241,13 +246,7 @@ def fill_calls(database: Path, rows: int) -> None:
                 f" (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i < {rows - 1})"
                 f" SELECT {selected} FROM numbers"
             )
-            sums = ", ".join(f"sum({name})" for name in UsageHour._fields[7:])
-            tx.connection.exec_driver_sql(
-                f"INSERT INTO usage_hours ({', '.join(UsageHour._fields)})"
-                f" SELECT at_ms / {HOUR_MS}, user_id, token_id, group_id, model,"
-                f" count(*), 0, {sums}"
-                f" FROM calls_{month} GROUP BY 1, 2, 3, 4, 5"
-            )
+        sum_up(opened)
         opened.checkpoint(truncate=True)
     finally:
         opened.close()

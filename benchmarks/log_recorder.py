@@ -55,7 +55,7 @@ def _call(number: int, rid: str, at_ms: int) -> Outcome:
         token_id=user * 3 + number % 3,
         group_id=1,
         model=f"model-{number % 17}",
-        endpoint="chat",
+        endpoint="chat.completions",
         stream=number % 2 == 0,
         status=429 if failed else 200,
         error="rate_limited" if failed else "",

@@ -57,7 +57,7 @@ def fill(database: Database, rows: int, *, seed: int, now_ms: int) -> None:
             with database.write(patient=True) as tx:
                 index.create(tx.connection)
             _settle(database)
-    _sum_up(database)
+    sum_up(database)
     if not isinstance(database, SqliteDatabase):
         with database.write(patient=True) as tx:
             for table in (*(f"calls_{month}" for month in months), "usage_hours", "usage_days"):
@@ -103,7 +103,7 @@ def _insert(
         "model": f"CASE WHEN i % 90001 = 12 THEN '{RARE_MODEL}'"
         f" ELSE 'model-' || ((mix % {MODELS}) * (more % {MODELS}) / {MODELS}) END",
         "endpoint": "CASE WHEN i % 90001 = 14 THEN 'image' WHEN mix % 20 = 3 THEN 'embeddings'"
-        " ELSE 'chat' END",
+        " ELSE 'chat.completions' END",
         "stream": f"CASE WHEN mix % 2 = 0 THEN {yes} ELSE {no} END",
         "status": f"CASE WHEN i % 90001 = 16 THEN 502 WHEN {failed} THEN 429 ELSE 200 END",
         "error": f"CASE WHEN {failed} THEN 'rate_limited' ELSE '' END",
@@ -145,8 +145,8 @@ def _insert(
     tx.connection.exec_driver_sql(statement.replace("%", "%%") if on_server else statement)
 
 
-def _sum_up(database: Database) -> None:
-    """Every roll-up, taken from the calls."""
+def sum_up(database: Database) -> None:
+    """Fills every roll-up, which are empty, from the calls."""
     _copy(database, lambda c: sums.stream_hours_of_calls(c, 0), 0)
     _copy(database, lambda c: sums.stream_days_of_hours(c, 0), 1)
     for span in Span:

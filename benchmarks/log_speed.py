@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from aipool import config
@@ -182,7 +183,7 @@ def searches(rid: str) -> dict[str, tuple[Search, Search]]:
         "group": (Search(group_id=1), Search(group_id=log_rows.RARE_GROUP)),
         "key": (Search(key_id=1), Search(key_id=log_rows.RARE_KEY)),
         "status": (Search(outcome=Outcomes.OK), Search(outcome=Outcomes.FAILED)),
-        "call type": (Search(endpoint="chat"), Search(endpoint="image")),
+        "call type": (Search(endpoint="chat.completions"), Search(endpoint="image")),
         "request id": (Search(rid=rid), Search(rid="req_nobody")),
     }
 
@@ -217,25 +218,26 @@ def _pages(database: Database, plan: Plan, bars: Bars) -> float:
         worst = max(worst, took)
         bars.at_most(what, took, PAGE_MILLISECONDS_MAX, "ms")
 
-    def anywhere() -> Place:
-        return Place(newest.at_ms - chance.randrange(60 * DAY_MS), "req_")
+    def anywhere(search: Search) -> bytes:
+        place = Place(newest.at_ms - chance.randrange(60 * DAY_MS), "req_")
+        return operators_page(database, search, place)
 
     for what, pair in searches(newest.rid).items():
         for how, search in zip(("common", "rare"), pair, strict=True):
-            time_it(f"{what}, {how}", lambda s=search: operators_page(database, s))
+            time_it(f"{what}, {how}", partial(operators_page, database, search))
             time_it(
                 f"{what}, {how}, further back",
-                lambda s=search: operators_page(database, s, anywhere()),
+                partial(anywhere, search),
             )
             if what not in ("user", "key"):
                 own = replace(search, user_id=log_rows.OWNER)
-                time_it(f"{what}, {how}, of the owner", lambda s=own: own_page(database, s))
+                time_it(f"{what}, {how}, of the owner", partial(own_page, database, own))
     time_it("everything", lambda: operators_page(database, Search()))
     at = now_ms()
     for preset in usage.PRESETS:
         wanted = usage.stretch(None, None, preset, "", at)
-        time_it(f"dashboard of the owner, {preset}", lambda w=wanted: own_dashboard(database, w))
-        time_it(f"dashboard of all, {preset}", lambda w=wanted: dashboard(database, w))
+        time_it(f"dashboard of the owner, {preset}", partial(own_dashboard, database, wanted))
+        time_it(f"dashboard of all, {preset}", partial(dashboard, database, wanted))
     time_it("balance flow of the owner", lambda: flow(database))
     time_it("a list of 1,000 tokens", lambda: tokens(database))
     return worst

@@ -1,6 +1,6 @@
 """Builds the console into console/dist, if it is not the one that is there already.
 
-    python scripts/_console.py [--if-possible]
+    python scripts/_console.py [--check] [--if-possible]
 
 Node.js 22.12 or newer on the PATH builds it; where there is none, the one of
 requirements/console.txt is installed beside the Python that runs this. `npm ci` takes packages by
@@ -11,6 +11,9 @@ parallel runs share one build.
 The build is made in a folder of its own and put in the old one's place when it is whole: a server
 that is running goes on handing out the old one until then. console/.build/state.json says what is
 going on, for the server's pages (src/aipool/control/console.py), and build.log everything.
+
+--check looks at the style and the types of the source instead. --if-possible: a machine that cannot
+have Node.js or the packages does without; what is wrong with the source is wrong all the same.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,17 +48,36 @@ class CannotBuild(Exception):
     """Why there is no console, in words for a person."""
 
 
+class NoTools(CannotBuild):
+    """There is nothing to build with."""
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Builds it; 1 when that cannot be done, but 0 with --if-possible."""
+    """Builds it, or looks at the source; 1 when something is wrong."""
     parser = argparse.ArgumentParser(prog="_console.py")
     parser.add_argument("--if-possible", action="store_true")
+    parser.add_argument("--check", action="store_true")
     given = parser.parse_args(arguments)
+    act = check if given.check else build
     try:
-        build(ROOT / "console", ROOT / "requirements" / "console.txt")
+        act(ROOT / "console", ROOT / "requirements" / "console.txt")
     except CannotBuild as problem:
-        print(f"aipool: the console was not built: {problem}", file=sys.stderr)
-        return 0 if given.if_possible else 1
+        what = "checked" if given.check else "built"
+        print(f"aipool: the console was not {what}: {problem}", file=sys.stderr)
+        return 0 if given.if_possible and isinstance(problem, NoTools) else 1
     return 0
+
+
+def check(source: Path, lock: Path) -> None:
+    """Style and types of the source. Raises CannotBuild, which says what is wrong."""
+    work = source / ".build"
+    work.mkdir(exist_ok=True)
+    with (work / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        log = work / "check.log"
+        run = tools(source, lock, log)
+        run("types", "the types of the interface cannot be made:")
+        run("check", "this is wrong:")
 
 
 def build(source: Path, lock: Path) -> None:
@@ -106,34 +128,44 @@ def files_of(source: Path) -> Iterator[Path]:
 
 
 def _build(source: Path, lock: Path, log: Path) -> None:
-    log.write_text("")
     made_of = stamp(source)
-    node, npm = find_node(lock, log)
-    environment = {**os.environ, "PATH": os.pathsep.join((str(node.parent), os.environ["PATH"]))}
-
-    def run(command: Sequence[str | Path], otherwise: str) -> None:
-        if run_logged(command, log, source, environment) != 0:
-            raise CannotBuild(f"{otherwise}\n{end_of(log)}")
-
-    packages = hashlib.sha256((source / "package-lock.json").read_bytes()).hexdigest()
-    installed = source / "node_modules" / ".aipool-stamp"
-    if not installed.is_file() or installed.read_text() != packages:
-        tell("installing the pinned packages of the console")
-        run([node, npm, "ci"], "npm cannot get its packages from its package registry:")
-        installed.write_text(packages)
+    run = tools(source, lock, log)
     tell("building the console")
     fresh = source / "dist.new"
     shutil.rmtree(fresh, ignore_errors=True)
-    run([node, npm, "run", "types"], "the types of the interface cannot be made:")
-    run([node, npm, "run", "build", "--", "--outDir", fresh.name, "--emptyOutDir"], "Vite says:")
+    run("types", "the types of the interface cannot be made:")
+    run("build", "Vite says:", "--", "--outDir", fresh.name, "--emptyOutDir")
     compress(fresh)
     (fresh / ".stamp").write_text(made_of)
     replace(fresh, source / "dist")
 
 
+def tools(source: Path, lock: Path, log: Path) -> Callable[..., None]:
+    """What runs a script of console/package.json, with the packages of the lock. Raises NoTools;
+    what it gives raises CannotBuild."""
+    log.write_text("")
+    node, npm = find_node(lock, log)
+    environment = {**os.environ, "PATH": os.pathsep.join((str(node.parent), os.environ["PATH"]))}
+
+    packages = hashlib.sha256((source / "package-lock.json").read_bytes()).hexdigest()
+    installed = source / "node_modules" / ".aipool-stamp"
+    if not installed.is_file() or installed.read_text() != packages:
+        tell("installing the pinned packages of the console")
+        if run_logged([node, npm, "ci"], log, source, environment) != 0:
+            raise NoTools(f"npm cannot get the packages from its package registry:\n{end_of(log)}")
+        installed.write_text(packages)
+
+    def run(script: str, otherwise: str, *arguments: str) -> None:
+        command: list[str | Path] = [node, npm, "run", script, *arguments]
+        if run_logged(command, log, source, environment) != 0:
+            raise CannotBuild(f"{otherwise}\n{end_of(log)}")
+
+    return run
+
+
 def find_node(lock: Path, log: Path) -> tuple[Path, Path]:
     """A Node.js that is new enough, and its npm; that of the lock is installed when there is none.
-    Raises CannotBuild."""
+    Raises NoTools."""
     node = shutil.which("node")
     if node and is_new_enough(node):
         npm = npm_of(Path(node))
@@ -146,13 +178,13 @@ def find_node(lock: Path, log: Path) -> tuple[Path, Path]:
         command = [*pip, "install", "--require-hashes", "-r", str(lock)]
         if run_logged(command, log, lock.parent, dict(os.environ)) != 0:
             oldest = ".".join(str(number) for number in NODE_OLDEST)
-            raise CannotBuild(
+            raise NoTools(
                 f"there is no Node.js {oldest} or newer, and pip cannot install one:\n{end_of(log)}"
             )
     node_brought = brought / "bin" / "node"
     npm = npm_of(node_brought)
     if not npm:
-        raise CannotBuild(f"there is no npm beside {node_brought}")
+        raise NoTools(f"there is no npm beside {node_brought}")
     return node_brought, npm
 
 

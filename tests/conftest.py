@@ -3,8 +3,46 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
+
+TESTS = Path(__file__).parent
+
+#: Whose halves on PostgreSQL belong to the whole run. What a server does otherwise than a file is
+#: seen every day in kit, ledger/test_service, books/test_postgres, calls, catalog, groups and pool.
+IN_THE_WHOLE_RUN_ON_A_SERVER = frozenset(
+    {
+        "accounts/test_codes.py",
+        "accounts/test_coming_back.py",
+        "accounts/test_sessions.py",
+        "accounts/test_totp.py",
+        "api_tokens/test_limits.py",
+        "audit/test_service.py",
+        "backup/test_restore.py",
+        "books/test_key_health.py",
+        "books/test_record.py",
+        "books/test_recovery.py",
+        "control/test_deliveries.py",
+        "ledger/test_verify.py",
+        "migrations/test_migrations.py",
+        "moving/test_carrying.py",
+        "notices/test_service.py",
+        "pool/test_keeping.py",
+        "site/test_service.py",
+    }
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks them slow, before anything is chosen by its mark."""
+    for item in items:
+        chosen = getattr(item, "callspec", None)
+        if chosen is None or chosen.params.get("kind") != "postgres":
+            continue
+        if item.path.relative_to(TESTS).as_posix() in IN_THE_WHOLE_RUN_ON_A_SERVER:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -21,6 +21,7 @@ from aipool.accounts.proof import ChallengeNeeded, Proof, is_solved
 from aipool.accounts.store import people as store
 from aipool.accounts.types import Role, Status, User
 from aipool.audit.types import Act
+from aipool.kit.errors import BusinessError
 from aipool.notices.codes import Purpose
 from aipool.site.service import Site
 from tests.world import World, open_world
@@ -144,3 +145,9 @@ def open_people(data_dir: Path, kind: str = "sqlite") -> Iterator[People]:
             clock=lambda: seconds[0],
         )
         yield People(world, premises, Entry(premises), Oneself(premises), seconds, ended)
+
+
+def refused(why: type[BusinessError], word: str, call: Any, *args: Any, **fields: Any) -> None:
+    with pytest.raises(why) as caught:
+        call(*args, **fields)
+    assert caught.value.code == word

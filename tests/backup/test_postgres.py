@@ -118,6 +118,7 @@ def test_an_empty_database_becomes_the_installation(url: str, tmp_path: Path) ->
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["owner.lock", "secrets"]
 
 
+@pytest.mark.slow
 def test_a_database_that_is_not_there_is_made(url: str, tmp_path: Path) -> None:
     written(tmp_path / "old", url, tmp_path / "b")
     with empty() as target:
@@ -129,6 +130,7 @@ def test_a_database_that_is_not_there_is_made(url: str, tmp_path: Path) -> None:
         assert wallet(target) == (CREDIT_NANO, 0)
 
 
+@pytest.mark.slow
 def test_what_was_there_is_kept_under_a_dated_name(url: str, tmp_path: Path) -> None:
     written(tmp_path / "data", url, tmp_path / "b")
     database = open_database(url)
@@ -152,6 +154,7 @@ def test_what_was_there_is_kept_under_a_dated_name(url: str, tmp_path: Path) -> 
         server().drop(str(name))
 
 
+@pytest.mark.slow
 def test_a_backup_beside_a_writer_is_one_moment(url: str, tmp_path: Path) -> None:
     stop, done = threading.Event(), [0]
 

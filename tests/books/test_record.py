@@ -176,6 +176,7 @@ def test_a_call_that_is_recorded_already_fails_a_batch_and_is_left_alone_with_ca
     assert books.balance(1)[0] == 10_000 - charge - 7
 
 
+@pytest.mark.slow
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

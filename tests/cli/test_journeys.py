@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def aipool(data_dir: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -37,6 +39,7 @@ def test_help_loads_neither_sql_nor_web_nor_cryptography() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_a_fresh_folder_becomes_an_installation_with_one_command(tmp_path: Path) -> None:
     data_dir = tmp_path / "new"
     created = aipool(

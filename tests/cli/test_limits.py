@@ -119,6 +119,7 @@ def test_the_default_group_may_be_limited_before_anybody_is_in_it(run: Run) -> N
 CALL_LIMITS = ("rpm", "tpm", "requests-per-day", "concurrency")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "option"),
     [

@@ -50,7 +50,7 @@ def test_every_page_is_for_everybody(
         wrong["a list of tokens"] = person.axe()
         person.button("more").click()
         page.get_by_role("menuitem", name=person.word("delete"), exact=True).click()
-        page.get_by_role("alertdialog").wait_for()
+        page.get_by_role("button", name=person.word("for_good")).wait_for()
         wrong["a question"] = person.axe()
 
     assert not any(wrong.values()), {place: found for place, found in wrong.items() if found}

@@ -48,9 +48,7 @@ def packed_bytes(paths: set[Path], suffix: str) -> int:
 def test_the_first_load_of_the_login_is_small() -> None:
     for language in ("en", "zh-CN"):
         paths = set(
-            loaded_with(
-                "index.html", "src/accounts/LoginPage.tsx", f"src/kit/words.{language}.ts"
-            )
+            loaded_with("index.html", "src/accounts/LoginPage.tsx", f"src/kit/words.{language}.ts")
         ) | {DIST / "start.js"}
 
         assert 100_000 < packed_bytes(paths, ".js") <= LOGIN_SCRIPT_MAX

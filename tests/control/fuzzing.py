@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hypothesis
 import requests
@@ -173,7 +173,7 @@ def fuzz(folder: Path, cases_each: int, *, seed: int = 0, only: str = "") -> Fou
         records = Records(opened)
         document = session.get(f"{address}/api/openapi.json", timeout=30).json()
         for result in schemathesis.openapi.from_dict(document).get_all_operations():
-            operation = result.ok()
+            operation = cast(Any, result).ok()
             if only in operation.label:
                 callers = records.callers()
                 known = records.fresh(callers["root"])

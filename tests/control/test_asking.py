@@ -310,7 +310,8 @@ def noted(world: World, of: Subject, result: KeyTest) -> bool:
 
 def actions(world: World) -> list[str]:
     with world.database.read() as connection:
-        return list(connection.execute(sa.select(audit_entries.c.action)).scalars())
+        query = sa.select(audit_entries.c.action).order_by(audit_entries.c.id)
+        return list(connection.execute(query).scalars())
 
 
 @pytest.mark.parametrize("model", ["", "m"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ _CODE = r"[a-z]+(_[a-z]+)*"
 MAKERS = {"problem", *(name for name, made in vars(errors).items() if isinstance(made, type))}
 
 
-def codes() -> Iterator[tuple[str, str]]:
+def _codes() -> Iterator[tuple[str, str]]:
     """Every code that stands in the source, as (code, where)."""
     for path in sorted(SOURCE.rglob("*.py")):
         if path.relative_to(SOURCE).parts[0] in NOT_OVER_HTTP:
@@ -38,7 +39,13 @@ def codes() -> Iterator[tuple[str, str]]:
             if name in MAKERS and len(node.args) > place:
                 code = node.args[place]
                 if isinstance(code, ast.Constant) and re.fullmatch(_CODE, str(code.value)):
-                    yield code.value, str(path.relative_to(SOURCE))
+                    yield str(code.value), str(path.relative_to(SOURCE))
+
+
+@functools.cache
+def codes() -> frozenset[tuple[str, str]]:
+    """Looked for once."""
+    return frozenset(_codes())
 
 
 def test_every_refusal_is_said_in_chinese_too() -> None:

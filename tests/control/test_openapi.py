@@ -115,6 +115,7 @@ def test_what_stands_in_the_document_is_text_in_the_page() -> None:
     assert "&lt;script&gt;alert" in reference.page(odd)
 
 
+@pytest.mark.slow
 def test_anybody_may_read_what_the_interface_is(tmp_path: Path) -> None:
     with api(tmp_path) as opened:
         stranger = {"Host": "ai.example.com", "X-Forwarded-Proto": "https"}

@@ -491,6 +491,7 @@ def test_a_ledger_process_that_only_hangs_up_is_not_stormed() -> None:
     play(scene)
 
 
+@pytest.mark.slow
 def test_what_a_client_left_behind_is_read_to_its_end_however_long_the_last_batch_may_take(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

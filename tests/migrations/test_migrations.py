@@ -173,6 +173,7 @@ def test_a_step_that_fails_leaves_the_database_as_it_was(database: Database) -> 
     assert migrate.pending(database) == migrate.steps()
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_migrate_once(url: str) -> None:
     program = (
         "import sys; from aipool.kit.db import open_database; from aipool.migrate import migrate; "

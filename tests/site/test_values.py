@@ -49,7 +49,6 @@ BAD: list[tuple[Setting[Any], object]] = [
     (settings.TOTP_REQUIRED, "true"),
     (settings.CALL_RETENTION_DAYS, True),
     (settings.CALL_RETENTION_DAYS, -1),
-    (settings.CONTENT_RETENTION_DAYS, 0),
     (settings.REGISTRATION, "anybody"),
     (settings.SMTP_PORT, "587"),
 ]

@@ -85,7 +85,11 @@ export function OverviewPage() {
         </Group>
         <Snippet text={curl(baseUrl, "sk-…")} what="curl" />
         <Text size="sm">
-          <Anchor inherit renderRoot={(props) => <Link to="/console/tokens" {...props} />}>
+          <Anchor
+            inherit
+            underline="always"
+            renderRoot={(props) => <Link to="/console/tokens" {...props} />}
+          >
             {t("overview.manage")}
           </Anchor>
         </Text>

@@ -162,8 +162,8 @@ function RegisterForm({ site }: { site: Site }) {
               t={t}
               i18nKey={site.privacy_version ? "register.agreeBoth" : "register.agree"}
               components={{
-                terms: <Anchor href="/terms" target="_blank" inherit />,
-                privacy: <Anchor href="/privacy" target="_blank" inherit />,
+                terms: <Anchor href="/terms" target="_blank" inherit underline="always" />,
+                privacy: <Anchor href="/privacy" target="_blank" inherit underline="always" />,
               }}
             />
           }
@@ -179,7 +179,7 @@ function RegisterForm({ site }: { site: Site }) {
       </Text>
       <Text size="sm">
         {t("register.known")}{" "}
-        <Anchor inherit renderRoot={(props) => <Link to="/login" {...props} />}>
+        <Anchor inherit underline="always" renderRoot={(props) => <Link to="/login" {...props} />}>
           {t("register.login")}
         </Anchor>
       </Text>

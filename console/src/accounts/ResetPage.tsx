@@ -87,7 +87,7 @@ export function ResetPage() {
         {t("reset.submit")}
       </Button>
       <Text size="sm">
-        <Anchor inherit renderRoot={(props) => <Link to="/login" {...props} />}>
+        <Anchor inherit underline="always" renderRoot={(props) => <Link to="/login" {...props} />}>
           {t("reset.login")}
         </Anchor>
       </Text>

@@ -25,7 +25,6 @@ export function ConfirmDialog(props: ConfirmDialogProps) {
       opened={props.opened}
       onClose={props.onClose}
       title={props.title}
-      role="alertdialog"
       closeButtonProps={{ "aria-label": t("close") }}
     >
       <Stack>
@@ -37,7 +36,7 @@ export function ConfirmDialog(props: ConfirmDialogProps) {
           <Button variant="default" onClick={props.onClose} data-autofocus>
             {t("cancel")}
           </Button>
-          <Button color="red" loading={props.busy} onClick={props.onConfirm}>
+          <Button color="red.9" loading={props.busy} onClick={props.onConfirm}>
             {props.act}
           </Button>
         </Group>

@@ -5,15 +5,20 @@ import i18next from "i18next";
 import { Problem } from "../api/client";
 import { copyText } from "./copyText";
 
+function show(notice: Parameters<typeof notifications.show>[0]): void {
+  const closeButtonProps = { "aria-label": i18next.t("close") };
+  notifications.show({ ...notice, closeButtonProps });
+}
+
 function done(message: string): void {
-  notifications.show({ message, color: "teal" });
+  show({ message, color: "teal" });
 }
 
 function failed(error: unknown): void {
   const known = error instanceof Problem && error.detail !== "";
   const message = known ? error.detail : i18next.t("problem.unexpected");
   const code = error instanceof Problem ? error.code : "";
-  notifications.show({ title: message, message: code, color: "red", autoClose: 8000 });
+  show({ title: message, message: code, color: "red", autoClose: 8000 });
 }
 
 /** Copies, and says whether that worked. */
@@ -22,7 +27,7 @@ async function copy(text: string): Promise<boolean> {
   if (copied) {
     done(i18next.t("copied"));
   } else {
-    notifications.show({ message: i18next.t("copyYourself"), color: "yellow" });
+    show({ message: i18next.t("copyYourself"), color: "yellow" });
   }
   return copied;
 }

@@ -226,8 +226,12 @@ class Entry:
             # Nothing of it may have changed since.
             if service.password_hash_of(tx.connection, user) != stored:
                 raise Unauthenticated("invalid_credentials", "the password was changed just now")
-            user = service.user_by_id(tx.connection, user.id)
+            before, user = user, service.user_by_id(tx.connection, user.id)
             _refuse_unusable(user)
+            if user.has_totp and not before.has_totp:
+                raise Unauthenticated(
+                    "totp_needed", "a second factor was set up just now", field="code"
+                )
             if key.caller is not None and key.caller.session_id:
                 # Its place is taken by the new one.
                 sessions.forget(tx, key.caller.session_id, self._on.hooks.sessions_end)

@@ -14,6 +14,7 @@ from fastapi.responses import Response
 from sqlalchemy.engine import Connection
 
 from aipool.accounts import service as accounts
+from aipool.accounts import sessions
 from aipool.accounts.callers import Asking, Caller
 from aipool.accounts.types import User
 from aipool.api_tokens import rules, service
@@ -235,7 +236,11 @@ def _add_secrets(router: APIRouter, desk: Desk, pepper: bytes, last_used: LastUs
         owner is logged in, and ends with the session or the token."""
         with desk.database.write() as tx:
             token = service.own_token(tx.connection, caller.user.id, token_id)
-            made = service.make_playground_key(tx, act, pepper, token, caller.session_id)
+            # It may have ended since the door was passed, and would then end no key.
+            session = sessions.session_of(tx.connection, caller)
+            made = service.make_playground_key(
+                tx, act, pepper, token, 0 if session is None else session.id
+            )
         return desk.done(tx, playground_key_shown(*made), 201)
 
 

@@ -71,4 +71,5 @@ def sweep(tx: Transaction, *, at_ms: int) -> int:
 
 def _is_running(connection: Connection, epoch: int) -> bool:
     found = ledger.find_epochs(connection, [epoch]).get(epoch)
-    return found is not None and found.state is EpochState.OPEN
+    # What a frozen one did is not known before a person decides.
+    return found is not None and found.state is not EpochState.CLOSED

@@ -123,9 +123,9 @@ def page(
     Raises Invalid (`empty_range`, `narrow_the_search`).
     """
     rules.check(search)
+    search = rules.within(search, keeping.kept(connection).calls_from_ms)
     if search.rid is not None:
         return Page(_named(connection, search), None)
-    search = rules.within(search, keeping.kept(connection).calls_from_ms)
     deadline = Deadline(rules.SECONDS_MAX)
     found: list[CallRow] = []
     try:
@@ -169,9 +169,9 @@ def stream(database: Database, search: Search) -> Iterator[list[CallRow]]:
 
 
 def _stretch(connection: Connection, search: Search, before: Place | None) -> list[CallRow]:
+    search = rules.within(search, keeping.kept(connection).calls_from_ms)
     if search.rid is not None:
         return [] if before else _named(connection, search)
-    search = rules.within(search, keeping.kept(connection).calls_from_ms)
     found: list[CallRow] = []
     for month in _months_of(connection, search, before):
         limit = STREAMED_AT_ONCE - len(found)

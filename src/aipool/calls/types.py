@@ -17,7 +17,7 @@ DAY_MS = DAY_HOURS * HOUR_MS
 FAILURES_FROM = 400
 CLIENT_LEFT = 499
 #: The endpoint of nearly every call; an index of the others is small.
-COMMON_ENDPOINT = "chat"
+COMMON_ENDPOINT = "chat.completions"
 #: What a try says whose client left: it is no failure of the key.
 CLIENT_GONE = "client_gone"
 

@@ -29,6 +29,7 @@ from aipool.catalog.types import TYPED, Model, Quote, Route, same_price
 from aipool.kit.db import Transaction
 from aipool.kit.errors import BusinessError, Conflict, Invalid
 from aipool.kit.money import PRICE_NANO_MAX
+from aipool.rating.rate import tier_of
 from aipool.rating.types import NO_EXTRAS, Extras, Price
 
 #: Vendors by their id, with the addresses they are called at.
@@ -319,19 +320,27 @@ def _needs(model: Model, sale: Price | None, costs: tuple[CostChange, ...]) -> I
 
 def _large(before: Price, after: Price) -> Iterator[str]:
     """Amounts that become nothing, or change by more than 30 %."""
-    now = dict(_amounts(after))
-    for name, was in _amounts(before):
+    # Also by what only one of them says: a unit or a tier of its own may be far cheaper than text.
+    for name in dict.fromkeys(name for price in (before, after) for name, _ in _amounts(price)):
+        was, will_be = _in_force(name, before), _in_force(name, after)
         if not was:
             continue
-        will_be = now.get(name, 0 if name in quoting.OTHER else _as_text(name, after))
         if not will_be:
             yield f"{name}: to zero"
         elif abs(will_be - was) * 100 > was * _PER_CENT_MAX:
             yield f"{name}: by {_per_cent(was, will_be)} %"
 
 
-def _as_text(name: str, price: Price) -> int:
-    """What a unit costs that has no price of its own: as text of its direction."""
+def _in_force(name: str, price: Price) -> int:
+    """What a unit of `_amounts` costs: as text of its direction where it has no price of its own,
+    and in a tier as in the one that its length falls into."""
+    unit, _, above = name.partition(" above ")
+    if above:
+        tier: int = getattr(tier_of(price, int(above) + 1), f"{unit}_nano")
+        return tier
+    own = dict(_amounts(price)).get(name, 0 if name in quoting.OTHER else None)
+    if own is not None:
+        return own
     return price.output_nano if "output" in name else price.input_nano
 
 

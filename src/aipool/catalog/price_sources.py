@@ -27,6 +27,9 @@ USD = "USD"
 #: As large as a list of every model of every vendor is, twice.
 FILE_BYTES_MAX = 8 << 20
 _MODELS_MAX = 50_000
+#: Powers of ten, up and down, that no number of such a file has.
+_MAGNITUDE_MAX = 40
+_TIER_DIGITS_MAX = 9
 _MILLION = 1_000_000
 _HOUR_SECONDS = 3_600
 _HOURS = 24
@@ -271,7 +274,7 @@ def read_file(name: str, text: str) -> PriceFile:
         raise Invalid("file_too_large", f"at most {FILE_BYTES_MAX} bytes", field="file")
     try:
         read = json.loads(
-            text, parse_float=Decimal, parse_int=Decimal, parse_constant=lambda _: None
+            text, parse_float=_number, parse_int=_number, parse_constant=lambda _: None
         )
     except (ValueError, RecursionError):
         raise Invalid("malformed_file", "the file is no JSON", field="file") from None
@@ -288,4 +291,18 @@ def read_file(name: str, text: str) -> PriceFile:
 def _tokens(above: str) -> int:
     """`200k_tokens` is 200,000; 0 = something else."""
     number = above.removesuffix("_tokens").removesuffix("k")
-    return int(number) * 1_000 if number.isdecimal() and above.endswith("k_tokens") else 0
+    is_one = number.isdecimal() and len(number) <= _TIER_DIGITS_MAX
+    return int(number) * 1_000 if is_one and above.endswith("k_tokens") else 0
+
+
+def _number(text: str) -> Decimal:
+    """Raises ValueError for what is far from any price: 1e999999999 would take all memory."""
+    try:
+        number = Decimal(text)
+    except ArithmeticError:
+        raise ValueError from None
+    if not number:
+        return Decimal(0)
+    if abs(number.adjusted()) > _MAGNITUDE_MAX:
+        raise ValueError
+    return number

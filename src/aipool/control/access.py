@@ -35,8 +35,6 @@ from aipool.site.types import BASE_URL, TOTP_REQUIRED
 
 _log = structlog.get_logger()
 
-#: The cookie of a session, first the one that only this host over TLS can have set.
-_COOKIES = (sessions.SECURE_COOKIE, sessions.COOKIE)
 
 #: What changes nothing.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -85,7 +83,10 @@ class People:
         """Whose access token it is."""
         at_ms = now_ms()
         with self._database.read() as connection:
-            caller = sessions.caller_of_access_token(connection, self._pepper, secret, at_ms)
+            totp_required = self._site.value(connection, TOTP_REQUIRED)
+            caller = sessions.caller_of_access_token(
+                connection, self._pepper, secret, at_ms, totp_required=totp_required
+            )
         return self._noted(caller, at_ms)
 
     def base_url(self) -> str:
@@ -215,9 +216,10 @@ def _cookie_of(headers: Headers) -> str | None:
     given = headers.get("cookie")
     if not given:
         return None
-    for name in _COOKIES:
-        for part in given.split(";"):
-            key, _, value = part.strip().partition("=")
-            if key == name and value:
-                return value
+    # Over TLS only the one that no other host and no plain page can have planted.
+    name = sessions.cookie_name(secure=headers.get("x-forwarded-proto") == "https")
+    for part in given.split(";"):
+        key, _, value = part.strip().partition("=")
+        if key == name and value:
+            return value
     return None

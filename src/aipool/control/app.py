@@ -62,6 +62,7 @@ from aipool.kit.sealing import Keyring
 from aipool.pool import routes as pool
 from aipool.site.messages import Messenger
 from aipool.site.service import Site
+from aipool.site.types import PUBLIC_MARKET
 
 _log = structlog.get_logger()
 
@@ -101,7 +102,11 @@ def create_app(
         catalog.routes(desk, parties.vendor_names, parties.group_names, parties.groups_naming)
     )
     app.include_router(importing_routes.routes(desk, parties.vendors_at))
-    app.include_router(market.routes(desk, offers.market_terms, lambda _: True))
+    app.include_router(
+        market.routes(
+            desk, offers.market_terms, lambda connection: site.value(connection, PUBLIC_MARKET)
+        )
+    )
     app.include_router(offers.routes(desk, keyring, clients, settings.limits))
     app.include_router(alerts.routes(desk, keyring, vet))
     lowering = token_lowering(database, settings.data_dir)

@@ -22,8 +22,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from sqlalchemy.engine import Connection
 
-from aipool.accounts import service as accounts
-from aipool.accounts.callers import Asking
+from aipool.accounts.callers import Asking, Caller
 from aipool.audit.desk import ID_MAX, Desk, Id, Shown
 from aipool.calls import service as calls
 from aipool.calls.rules import cursor_of, place_of
@@ -31,6 +30,7 @@ from aipool.calls.schemas import Cursor, Named, PageLimit, Text, moment
 from aipool.calls.types import DAY_MS, Search, Sums
 from aipool.control.call_names import token_names
 from aipool.control.exports import FILE, Exports, Format, Row
+from aipool.control.people import user_for
 from aipool.kit.clock import iso_ms
 from aipool.kit.db import Database
 from aipool.kit.errors import Invalid, NotFound
@@ -171,6 +171,7 @@ def _add_own(router: APIRouter, desk: Desk, exports: Exports) -> None:
 def _add_of_users(router: APIRouter, desk: Desk, exports: Exports) -> None:
     @router.get("/admin/users/{user_id}/balance-flow")
     def list_flow_of(
+        caller: Asking,
         user_id: Id,
         wanted: Asked,
         limit: PageLimit = 50,
@@ -178,7 +179,7 @@ def _add_of_users(router: APIRouter, desk: Desk, exports: Exports) -> None:
     ) -> Flow:
         """Every change of a user's balance."""
         with desk.database.read() as connection:
-            accounts.user_by_id(connection, user_id)
+            _check_may_see(connection, caller, user_id)
             return page(connection, user_id, wanted, limit, cursor, is_own=False)
 
     @router.get(
@@ -189,9 +190,15 @@ def _add_of_users(router: APIRouter, desk: Desk, exports: Exports) -> None:
     def export_flow_of(caller: Asking, user_id: Id, format: Format = "csv") -> StreamingResponse:
         """Every single change of a user's balance as a file, newest first."""
         with desk.database.read() as connection:
-            accounts.user_by_id(connection, user_id)
+            _check_may_see(connection, caller, user_id)
         rows = entries(desk.database, user_id, is_own=False)
         return exports.file(caller.user.id, "balance-flow", format, COLUMNS, rows)
+
+
+def _check_may_see(connection: Connection, caller: Caller, user_id: int) -> None:
+    """Raises NotFound, as for a missing id, for those who are not the operator's to administer."""
+    if user_id != caller.user.id:
+        user_for(connection, caller, user_id)
 
 
 # --- a page ---------------------------------------------------------------------------------------

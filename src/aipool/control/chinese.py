@@ -169,6 +169,7 @@ DETAILS: Final[Mapping[str, str]] = {
     "vendor_type_unknown": "没有这种供应商类型。",
     "vendor_type_fixed": "供应商的类型不能更改。",
     "keys_must_be_reentered": "供应商更换了主机，请重新填写其密钥，或先删除密钥。",
+    "password_must_be_reentered": "更换邮件服务器时，请重新填写其密码。",
     "key_unknown": "没有这个上游密钥。",
     "key_exists": "此供应商已有同名的密钥。",
     "key_expired": "此密钥已过期，只能删除。",

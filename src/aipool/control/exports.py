@@ -11,6 +11,7 @@ for a formula begins with an apostrophe (security S-14). JSON Lines has the same
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import threading
@@ -41,7 +42,9 @@ Row = Mapping[str, Any]
 #: Files under way at once, of everybody together.
 FILES_MAX = 4
 #: What makes a spreadsheet take a text for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+#: Who does not read for so long has left: one of the few places is not kept for them.
+STALLED_SECONDS = 60.0
 #: So much of a file is sent at once.
 _CHUNK_ROWS = 500
 
@@ -84,13 +87,17 @@ class Exports:
 
 
 class _Answer(StreamingResponse):
-    """Says when it is over, however it ends: also when the client has left."""
+    """Says when it is over, however it ends: also when the client has left, or reads no more."""
 
     on_end: Callable[[], None]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def sent(message: Any) -> None:
+            async with asyncio.timeout(STALLED_SECONDS):
+                await send(message)
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, sent)
         finally:
             self.on_end()
 

@@ -20,6 +20,9 @@ from aipool.kit.problems import REQUEST_ID, TRANSLATION, problem
 BODY_BYTES_MAX = 64 * 1024
 #: A thousand upstream keys pasted at once, each with a name and the longest usual secret.
 API_BODY_BYTES_MAX = 512 * 1024
+#: A file of prices as text inside JSON, whose quotes are escaped.
+PRICES_BODY_BYTES_MAX = 12 * 1024 * 1024
+_PRICES = "/api/admin/prices/import/"
 
 _POLICY = "; ".join(
     (
@@ -81,12 +84,19 @@ class Guard:
                     headers.setdefault("Strict-Transport-Security", _HSTS)
             await send(message)
 
-        bytes_max = API_BODY_BYTES_MAX if is_guarded(scope["path"]) else BODY_BYTES_MAX
+        bytes_max = _bytes_max(scope["path"])
         body = await _read(receive, bytes_max)
         if body is None:
             await _too_large(bytes_max)(scope, receive, send_guarded)
             return
         await self._app(scope, _replay(body, receive), send_guarded)
+
+
+def _bytes_max(path: str) -> int:
+    """The most that is read for this path."""
+    if path.startswith(_PRICES):
+        return PRICES_BODY_BYTES_MAX
+    return API_BODY_BYTES_MAX if is_guarded(path) else BODY_BYTES_MAX
 
 
 async def _read(receive: Receive, bytes_max: int) -> bytes | None:

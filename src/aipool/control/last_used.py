@@ -8,7 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from aipool.api_tokens.tables import api_tokens
+from aipool.calls.rules import month_of
+from aipool.calls.service import kept_from_ms
 from aipool.calls.tables import call_months, calls_table
+from aipool.calls.types import HOUR_MS
 
 
 def last_used(connection: Connection, token_ids: Collection[int]) -> dict[int, int]:
@@ -20,7 +23,10 @@ def last_used(connection: Connection, token_ids: Collection[int]) -> dict[int, i
     """
     found: dict[int, int] = {}
     missing = sorted(set(token_ids))
-    months = sa.select(call_months.c.month).order_by(call_months.c.month.desc())
+    # A month that is being let go loses its indexes first: nothing is looked for in it any more.
+    first = month_of(kept_from_ms(connection) // HOUR_MS)
+    months = sa.select(call_months.c.month).where(call_months.c.month >= first)
+    months = months.order_by(call_months.c.month.desc())
     for month in connection.execute(months).scalars().all():
         if not missing:
             break

@@ -7,6 +7,7 @@ written in this file is escaped where it is put in.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -70,6 +71,11 @@ def routes(app: FastAPI) -> APIRouter:
     """The document, its page, and the index. app: asked when all of its routes are there."""
     router = APIRouter()
 
+    @functools.cache
+    def document() -> dict[str, Any]:
+        # Only when it is asked for: it takes a second to make, and no start waits for it.
+        return described(app, POLICIES)
+
     @router.get(
         "/api/openapi.json",
         responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
@@ -77,12 +83,12 @@ def routes(app: FastAPI) -> APIRouter:
     )
     def get_openapi() -> Response:
         """This document."""
-        return Response(text_of(described(app, POLICIES)), media_type="application/json")
+        return Response(text_of(document()), media_type="application/json")
 
     @router.get("/api/docs", response_class=HTMLResponse)
     def read_docs() -> HTMLResponse:
         """The reference of the interface, a page for people."""
-        return HTMLResponse(page(described(app, POLICIES)))
+        return HTMLResponse(page(document()))
 
     @router.get("/api/docs.js", response_class=_Script)
     def read_docs_script() -> _Script:

@@ -38,6 +38,8 @@ _HOURS = {"24h": 24, "7d": 168, "30d": 720, "90d": 2160}
 #: Longer ranges are shown by days.
 _BY_HOURS_MAX = 72
 _DAYS_MAX = 92
+#: The last day of 9999 is left out: its end has no date.
+_END_MS = 2_932_896 * DAY_MS
 #: The largest so many are shown of each kind.
 _SHOWN_MAX = 50
 #: How long money lasts is judged by so many days.
@@ -199,7 +201,7 @@ def stretch(
     from_ms: int | None, to_ms: int | None, preset: Preset, bucket: str, at_ms: int
 ) -> Stretch:
     """Whole hours, or days, that hold what is asked for. Raises Invalid."""
-    to_ms = at_ms + 1 if to_ms is None else to_ms
+    to_ms = at_ms + 1 if to_ms is None else min(to_ms, _END_MS)
     from_ms = to_ms - _HOURS[preset] * HOUR_MS if from_ms is None else from_ms
     if to_ms <= from_ms:
         raise Invalid("empty_range", "the end of the time range lies before its start", field="to")

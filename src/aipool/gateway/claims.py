@@ -57,14 +57,14 @@ class Claims:
         self._send = send
         self._now = now
         self._number = 0
-        self._asked: dict[int, tuple[float, Held, Later]] = {}
+        self._asked: dict[int, tuple[float, Held, str, Later]] = {}
 
     def ask(self, token_id: int, key: bytes, body: bytes, rid: str, later: Later) -> None:
         """May this call be made under this key? key: as the client sent it.  body: its digest."""
         held = Held(token_id, hashlib.sha256(key).digest())
         self._number += 1
         number = self._number
-        self._asked[number] = (self._now() + ANSWER_SECONDS, held, later)
+        self._asked[number] = (self._now() + ANSWER_SECONDS, held, rid, later)
         if not self._send(Claim(number, token_id, held.key, body, rid)):
             self._end(number, _UNKNOWN)
 
@@ -84,14 +84,16 @@ class Claims:
     def tick(self) -> None:
         """Each second: who has waited too long is told to come again."""
         now = self._now()
-        for number, (until, _, _) in tuple(self._asked.items()):
+        for number, (until, held, rid, _) in tuple(self._asked.items()):
             if now >= until:
+                # A late answer would give the key to a call that is over.
+                self.let_go(held, rid)
                 self._end(number, _UNKNOWN)
 
     def _end(self, number: int, refusal: Refusal | None) -> None:
         asked = self._asked.pop(number, None)
         if asked is not None:
-            _, held, later = asked
+            _, held, _, later = asked
             later(refusal or held)
 
 

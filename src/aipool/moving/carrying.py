@@ -179,7 +179,7 @@ class _Run:
         there = store.ids_of(tx.connection, "channel")
         names = {vendor.name for vendor in pool.list_vendors(tx.connection)}
         for row in self.dump["channels"]:
-            number, name = str(row.get("id", "?")), str(row.get("name", ""))
+            number, name = _called(row, "name")
             with self.row(tx, "channel", number, name) as done:
                 if number in there:
                     done(Outcome.UNCHANGED)
@@ -265,7 +265,7 @@ class _Run:
         there = store.ids_of(tx.connection, "user")
         by_name = {group.name: group for group in groups.list_groups(tx.connection)}
         for row in self.dump["users"]:
-            number, name = str(row.get("id", "?")), str(row.get("username", ""))
+            number, name = _called(row, "username")
             with self.row(tx, "user", number, name) as done:
                 if number in there:
                     done(Outcome.UNCHANGED)
@@ -287,7 +287,12 @@ class _Run:
             status=Status.ACTIVE if theirs.enabled else Status.DISABLED,
             details=Details(name=theirs.name, email=_email(theirs.email)),
         )
-        accounts.set_note(tx, self.act, user, f"new-api user {theirs.id}: {theirs.username}"[:200])
+        accounts.set_note(
+            tx,
+            self.act,
+            user,
+            f"new-api user {theirs.id}: {new_api.printable(theirs.username)}"[:200],
+        )
         open_wallet(tx, user.id)
         store.remember(tx.connection, "user", str(theirs.id), user.id, self.act.at_ms)
         group = by_name.get(theirs.group)
@@ -334,7 +339,7 @@ class _Run:
         models = {model.name for model in catalog.list_models(tx.connection)}
         by_name = {group.name: group for group in groups.list_groups(tx.connection)}
         for row in self.dump["tokens"]:
-            number, name = str(row.get("id", "?")), str(row.get("name", ""))
+            number, name = _called(row, "name")
             with self.row(tx, "token", number, name) as done:
                 if number in there:
                     done(Outcome.UNCHANGED)
@@ -421,6 +426,11 @@ def _terms(name: str, price: Price, quote: Quote, routes: tuple[Route, ...]) -> 
         about=known.about if known else None,
         quote=quote,
     )
+
+
+def _called(row: new_api.Row, name: str) -> tuple[str, str]:
+    """The number and the name of a row, as they may be told and kept."""
+    return new_api.printable(str(row.get("id", "?"))), new_api.printable(str(row.get(name, "")))
 
 
 def _phone(username: str) -> str:

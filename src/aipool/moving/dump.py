@@ -71,7 +71,7 @@ def _of_sqlite(path: Path) -> dict[str, Rows]:
 def _of_json(text: str) -> dict[str, Rows]:
     try:
         read: Any = json.loads(text, parse_float=Decimal)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, ArithmeticError):
         raise Invalid("malformed_dump", "the file is no JSON") from None
     found: dict[str, Rows] = {}
     for table in TABLES:

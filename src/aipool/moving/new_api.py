@@ -145,7 +145,7 @@ def user_of(row: Row) -> TheirUser:
     username = _text(row, "username")
     return TheirUser(
         _number(row, "id"),
-        _printable(_text(row, "display_name") or username),
+        printable(_text(row, "display_name") or username),
         username,
         _text(row, "email").lower(),
         _number(row, "status", _ENABLED) == _ENABLED,
@@ -168,7 +168,7 @@ def token_of(row: Row) -> TheirToken:
     return TheirToken(
         token_id,
         _number(row, "user_id"),
-        _printable(_text(row, "name")) or f"token {token_id}",
+        printable(_text(row, "name")) or f"token {token_id}",
         secret,
         _number(row, "status", _ENABLED) != _DISABLED,
         NEVER if expires <= 0 else expires,
@@ -197,7 +197,7 @@ def channel_of(row: Row) -> TheirChannel:
     )
     return TheirChannel(
         channel_id,
-        _printable(_text(row, "name")) or f"channel {channel_id}",
+        printable(_text(row, "name")) or f"channel {channel_id}",
         vendor_type,
         base_url,
         secrets or ("",),
@@ -217,6 +217,8 @@ def ratios_of(rows: list[dict[str, Any]]) -> Ratios:
         return {key: _ratio(name, value) for key, value in _object(options.get(name), name).items()}
 
     per_dollar = _ratio("QuotaPerUnit", options.get("QuotaPerUnit") or QUOTA_PER_DOLLAR)
+    if per_dollar < 1:
+        raise Invalid("malformed_row", "QuotaPerUnit is below 1", field="QuotaPerUnit")
     return Ratios(
         table("ModelRatio"),
         table("CompletionRatio"),
@@ -227,7 +229,7 @@ def ratios_of(rows: list[dict[str, Any]]) -> Ratios:
         table("ImageRatio"),
         table("ModelPrice"),
         table("GroupRatio"),
-        max(1, int(per_dollar)),
+        int(per_dollar),
     )
 
 
@@ -286,8 +288,10 @@ def _number(row: Row, name: str, otherwise: int | None = None) -> int:
     if value is None or value == "":
         value = otherwise
     try:
-        number = int(value) if value is not None else None
-    except (TypeError, ValueError):
+        value = int(value) if isinstance(value, bool) else value
+        # A number such as 1e999999999 would take all memory as an integer.
+        number = int(value) if value is not None and abs(Decimal(str(value))) < 2**64 else None
+    except (TypeError, ValueError, ArithmeticError):
         number = None
     if number is None or abs(number) >= 2**63:
         raise Invalid("malformed_row", f"{name} is no whole number", field=name)
@@ -307,7 +311,8 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text on one line, as long as a name may be."""
     shown = "".join(mark if mark.isprintable() else " " for mark in text)
     return " ".join(shown.split())[:NAME_CHARACTERS_MAX].strip()
 

@@ -2,7 +2,9 @@
 
 Strict and small: a statement is CREATE TABLE, whose columns are needed where an INSERT names none,
 or INSERT with literals. Everything else is passed over, but always as a whole statement, so that a
-text that looks like one is never taken for one. A backslash escapes in texts of MySQL only.
+text that looks like one is never taken for one. A backslash escapes in texts of MySQL only; whether
+it is MySQL that wrote them is told by what stands before the first row, because customers wrote
+what is in the rows.
 """
 
 from __future__ import annotations
@@ -21,10 +23,16 @@ _SKIPPED = r"--[^\n]*|/\*.*?\*/"
 _NAME = r"(?:[`\"]?\w+[`\"]?\.)?[`\"]?(\w+)[`\"]?"
 _CREATE = re.compile(rf"\s*CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_NAME}\s*\(", re.I)
 _INSERT = re.compile(rf"\s*INSERT\s+INTO\s+{_NAME}\s*(?:\(([^()']*)\))?\s*VALUES\s*", re.I)
+#: What only MySQL writes at the start of a dump, or of its rows.
+_MYSQL = re.compile(r"\s*(?:/\*M?!|--\s*(?:MySQL|MariaDB)\s+dump)", re.I)
+_FIRST_ROWS = re.compile(r"^[ \t]*(?:INSERT\s+INTO\s+(`)?|COPY\s)", re.I | re.M)
+_COPY = re.compile(rf"\s*COPY\s+{_NAME}[^;]*FROM\s+stdin", re.I)
 _COLUMN = re.compile(r"\s*[`\"]?(\w+)[`\"]?\s+\w")
 #: What begins a line of CREATE TABLE that is no column.
 _NO_COLUMNS = frozenset({"primary", "unique", "key", "index", "constraint", "check", "foreign"})
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+#: More than any column of numbers holds.
+_DIGITS_MAX = 100
 _WORDS: dict[str, Any] = {"null": None, "true": 1, "false": 0}
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "0": "\0", "Z": "\x1a", "b": "\b"}
 
@@ -32,10 +40,13 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "0": "\0", "Z": "\x1a", "b": "\b"}
 def read_sql(text: str, wanted: Collection[str]) -> dict[str, Rows]:
     """The rows of these tables. Raises Invalid, which names the table, for what is not
     understood."""
-    is_mysql = "`" in text
+    is_mysql = _is_mysql(text)
     columns: dict[str, list[str]] = {}
     rows: dict[str, Rows] = {}
     for statement in _statements(text, is_mysql=is_mysql):
+        if _COPY.match(statement):
+            # Its rows are no SQL: what a customer wrote there could be read as a statement.
+            raise Invalid("malformed_dump", "rows stand behind COPY: write it by pg_dump --inserts")
         created = _CREATE.match(statement)
         if created and created[1] in wanted:
             columns[created[1]] = _columns(statement[created.end() :])
@@ -50,6 +61,13 @@ def read_sql(text: str, wanted: Collection[str]) -> dict[str, Rows]:
                     raise reader.lost("a row has other columns than its table")
                 rows.setdefault(table, []).append(dict(zip(names, values, strict=True)))
     return rows
+
+
+def _is_mysql(text: str) -> bool:
+    if _MYSQL.match(text):
+        return True
+    first = _FIRST_ROWS.search(text)
+    return first is not None and first[1] is not None
 
 
 def _statements(text: str, *, is_mysql: bool) -> Iterator[str]:
@@ -115,6 +133,8 @@ class _Values:
         if number:
             self._at = number.end()
             whole = number[0].lstrip("-").isdigit()
+            if len(number[0]) > _DIGITS_MAX:
+                raise self.lost("a number has too many digits")
             return int(number[0]) if whole else number[0]
         for word, value in _WORDS.items():
             if self._text[self._at : self._at + len(word)].lower() == word:

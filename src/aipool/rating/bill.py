@@ -10,11 +10,13 @@ from __future__ import annotations
 from decimal import Decimal, localcontext
 from typing import NamedTuple
 
-from aipool.kit.money import NANO_PER_CNY, format_cny, format_multiplier
+from aipool.kit.money import format_cny, format_multiplier
 from aipool.rating.rate import DIVISOR, Part, lines_of, tier_of
 from aipool.rating.types import Price, Usage
 
 _MILLION = 1_000_000
+#: A millionth of a nano-yuan is 1e-15 CNY.
+_EXPONENT = -15
 #: What a price is the price of, where it is not 1,000,000: a call, an image, a second.
 _PER = {Part.CALL: 1, Part.IMAGE: 1, Part.MILLISECOND: 1_000}
 #: More digits than any sum has: 1e8 tokens at ¥1e6 per million, to 1e-15.
@@ -75,6 +77,6 @@ def _exact(millionths_of_nano: int) -> str:
     """An amount in CNY as decimal text, without a rounding and without zeros at its end."""
     with localcontext() as exact:
         exact.prec = _DIGITS
-        amount = Decimal(millionths_of_nano) / (NANO_PER_CNY * _MILLION)
+        amount = Decimal(millionths_of_nano).scaleb(_EXPONENT)
         text = f"{amount:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

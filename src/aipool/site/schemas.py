@@ -179,7 +179,6 @@ class SiteShown(Answered):
     privacy_version: str = Field(description="Of /privacy; empty = nobody is asked to agree.")
     has_terms: bool
     has_privacy: bool
-    content_retention_days: int
     registration: RegistrationShown
     password: PasswordRulesShown
     needs_setup: bool = Field(description="Is there no administrator yet?")
@@ -206,7 +205,6 @@ def site_shown(values: Values, password: PasswordRulesShown, *, needs_setup: boo
         privacy_version=values[settings.PRIVACY_VERSION],
         has_terms=bool(values[settings.TERMS_TEXT]),
         has_privacy=bool(values[settings.PRIVACY_TEXT]),
-        content_retention_days=values[settings.CONTENT_RETENTION_DAYS],
         registration=RegistrationShown(
             mode=values[settings.REGISTRATION],
             verify_phone=values[settings.VERIFY_PHONE],

@@ -6,7 +6,7 @@ it costs one row to read, and nobody acts on a setting that is no longer there.
 
 Refusals (kit.errors):
     setting_unknown, setting_invalid, text_missing, sms_provider_missing, mail_server_missing,
-    console_not_allowed, setting_missing, and those of notices.rules for addresses       422
+    console_not_allowed, setting_missing, password_must_be_reentered, and those of notices.rules for addresses       422
     setting_fixed                                                                        409
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ from aipool.kit.errors import Conflict, Invalid
 from aipool.kit.outbound import Vet
 from aipool.kit.sealing import Keyring, Unsealable
 from aipool.site import store
+from aipool.site import types as settings_of
 from aipool.site.rules import Surroundings, Values, check_together
 from aipool.site.types import BY_NAME, SETTINGS, Origin, Setting, Stored
 from aipool.site.values import Json
@@ -125,6 +126,7 @@ class Site:
             if (raw is None) == (name in rows) or wanted[name] != before.by_name()[name]
         ]
         check_together(after, changed, self._around)
+        _check_password_of_mail(after, changed, changes)
         if not changed:
             return []
         store.delete(tx.connection, [name for name in changed if changes[name] is None])
@@ -205,6 +207,24 @@ class Site:
             place,
             None if row is None else row.at_ms,
             None if row is None else row.actor,
+        )
+
+
+def _check_password_of_mail(
+    after: Values, changed: Collection[str], changes: Mapping[str, object]
+) -> None:
+    """A password that is kept is never sent to another server than the one it was given for."""
+    host, password = settings_of.SMTP_HOST, settings_of.SMTP_PASSWORD
+    if (
+        host.name in changed
+        and after[host]
+        and after[password]
+        and changes.get(password.name) is None
+    ):
+        raise Invalid(
+            "password_must_be_reentered",
+            "another mail server would be sent the password of this one: give it again",
+            field=password.name,
         )
 
 

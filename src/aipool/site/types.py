@@ -244,6 +244,14 @@ COUNTRY_CODES = Setting(
     "calling codes of the countries whose numbers may register; none is every country",
     True,
 )
+PUBLIC_MARKET = Setting(
+    "public_market",
+    Group.REGISTRATION,
+    values.SWITCH,
+    True,
+    "whether visitors who are not signed in see models and prices",
+    True,
+)
 
 # --- security ---------------------------------------------------------------------------------
 
@@ -270,21 +278,6 @@ CALL_RETENTION_DAYS = Setting(
     values.whole(0, 36_500),
     0,
     "days after which rows of calls are deleted; 0 keeps them; balances and statistics stay",
-)
-CONTENT_RETENTION_DAYS = Setting(
-    "content_retention_days",
-    Group.RECORDS,
-    values.whole(1, 90),
-    7,
-    "days after which prompts and answers are deleted, where the owner of a token keeps them",
-    True,
-)
-REFUSALS_PER_MINUTE = Setting(
-    "refusals_per_minute",
-    Group.RECORDS,
-    values.whole(1, 6_000),
-    60,
-    "refused calls of a token in a minute that get a row each; the others share one",
 )
 
 # --- text messages ----------------------------------------------------------------------------
@@ -397,11 +390,10 @@ SETTINGS: tuple[Setting[Any], ...] = (
     VERIFY_EMAIL,
     PROOF_OF_WORK,
     COUNTRY_CODES,
+    PUBLIC_MARKET,
     SMS_PER_DAY,
     TOTP_REQUIRED,
     CALL_RETENTION_DAYS,
-    CONTENT_RETENTION_DAYS,
-    REFUSALS_PER_MINUTE,
     SMS_PROVIDER,
     SMS_WEBHOOK_URL,
     SMS_WEBHOOK_SECRET,

@@ -92,7 +92,7 @@ def _make_people_anew() -> None:
         sa.CheckConstraint(_STATUS, name="status"),
     )
     columns = "id, phone, password_hash, role, status, created_at_ms"
-    op.execute(f"INSERT INTO users ({columns}) SELECT {columns} FROM users_before")
+    op.execute(f"INSERT INTO users ({columns}) SELECT {columns} FROM users_before")  # noqa: S608
     op.execute("DROP TABLE users_before")
     # An access token can be deleted now, and the trail names it by a number given once.
     op.execute("CREATE TEMPORARY TABLE tokens_before AS SELECT * FROM access_tokens")
@@ -107,7 +107,7 @@ def _make_people_anew() -> None:
         sqlite_autoincrement=True,
     )
     columns = "id, user_id, digest, created_at_ms"
-    op.execute(f"INSERT INTO access_tokens ({columns}) SELECT {columns} FROM tokens_before")
+    op.execute(f"INSERT INTO access_tokens ({columns}) SELECT {columns} FROM tokens_before")  # noqa: S608
     op.execute("DROP TABLE tokens_before")
 
 
@@ -115,9 +115,7 @@ def _sessions() -> None:
     op.create_table(
         "sessions",
         sa.Column("id", Int64, primary_key=True),
-        sa.Column(
-            "user_id", Int64, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False
-        ),
+        sa.Column("user_id", Int64, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
         sa.Column("digest", sa.LargeBinary(32), nullable=False, unique=True),
         sa.Column("created_at_ms", Int64, nullable=False),
         sa.Column("seen_at_ms", Int64, nullable=False),

@@ -84,7 +84,7 @@ def _number_models_once() -> None:
         "id, name, kind, context_tokens, max_output_tokens, enabled, price_id, created_at_ms,"
         " hidden_reasoning, timeouts"
     )
-    op.execute(f"INSERT INTO models ({columns}) SELECT {columns} FROM models_before")
+    op.execute(f"INSERT INTO models ({columns}) SELECT {columns} FROM models_before")  # noqa: S608
     op.execute("DROP TABLE models_before")
 
 

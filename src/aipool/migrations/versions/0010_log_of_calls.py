@@ -30,7 +30,7 @@ _INDEXES: tuple[tuple[str, tuple[str, ...], str | None], ...] = (
     ("group", ("group_id",), None),
     ("key", ("key_id",), None),
     ("status", ("status",), "status >= 400"),
-    ("endpoint", ("endpoint",), "endpoint <> 'chat'"),
+    ("endpoint", ("endpoint",), "endpoint <> 'chat.completions'"),
     ("user_model", ("user_id", "model"), None),
     ("user_group", ("user_id", "group_id"), None),
     ("user_status", ("user_id", "status"), None),

@@ -1,0 +1,248 @@
+"""Coming back without the password, and what the one there is can change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aipool.accounts import entry, service, throttle
+from aipool.accounts.callers import Caller
+from aipool.accounts.proof import ChallengeNeeded
+from aipool.accounts.types import Role
+from aipool.kit.errors import Conflict, Forbidden, Invalid, TooMany, Unauthenticated
+from aipool.notices.codes import Purpose
+from aipool.site.types import SmsProvider, Verification
+from tests.accounts.people import PASSWORD, PHONE, People, open_people, refused
+
+OTHER = "+8613800138002"
+MAIL = "somebody@example.com"
+
+
+@pytest.fixture
+def people(tmp_path: Path, kind: str) -> Iterator[People]:
+    with open_people(tmp_path, kind) as opened:
+        yield opened
+
+
+@pytest.fixture
+def lone(tmp_path: Path) -> Iterator[People]:
+    with open_people(tmp_path) as opened:
+        yield opened
+
+
+#: As much work as these tests can wait for.
+BITS = 6
+
+
+@pytest.fixture(autouse=True)
+def _little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (entry, throttle):
+        monkeypatch.setattr(module, "BITS_LEAST", BITS)
+
+
+# --- without the password -------------------------------------------------------------------------
+
+
+def test_a_proved_number_gives_the_account_back(people: People) -> None:
+    people.set(verify_phone=Verification.OPTIONAL, sms_provider=SmsProvider.WEBHOOK)
+    user = people.user(phone_verified_at_ms=1)
+    session = people.log_in()
+    code = people.code_for(Purpose.RESET, PHONE)
+    new = "orange kettle 51"
+    refused(
+        Invalid,
+        "code_wrong",
+        people.entry.reset_by_code,
+        people.act(),
+        login=PHONE,
+        code=f"{(int(code) + 1) % 10**6:06}",
+        password=new,
+    )
+
+    people.entry.reset_by_code(people.act(), login="13800138001", code=code, password=new)
+    assert people.caller(session.secret) is None
+    assert session.session is not None
+    assert people.ended == [session.session.id]
+    assert people.log_in(password=new).user.id == user.id
+    refused(Unauthenticated, "invalid_credentials", people.log_in)
+
+
+def test_s_09_the_answer_is_the_same_where_nobody_can_be_given_the_account(
+    lone: People,
+) -> None:
+    lone.set(sms_provider=SmsProvider.WEBHOOK)
+    lone.user(PHONE)
+    lone.user(OTHER, phone_verified_at_ms=1)
+    sent = {}
+    for phone in (PHONE, OTHER, "+8613800138003"):
+        sent[phone] = lone.ask_code(Purpose.RESET, phone).is_sent
+        # It counts against the limits all the same.
+        with pytest.raises(TooMany):
+            lone.ask_code(Purpose.RESET, phone)
+
+    assert sent == {PHONE: False, OTHER: True, "+8613800138003": False}
+
+
+def test_a_code_that_was_never_sent_gives_nothing_back_even_when_it_is_guessed(
+    lone: People,
+) -> None:
+    lone.set(sms_provider=SmsProvider.WEBHOOK)
+    lone.user()
+    asked = lone.ask_code(Purpose.RESET, PHONE)
+    assert not asked.is_sent
+
+    reset = {"login": PHONE, "code": asked.code, "password": "orange kettle 51"}
+    refused(Invalid, "code_wrong", lone.entry.reset_by_code, lone.act(), **reset)
+
+
+def test_an_administrators_password_stays_long_after_a_reset(lone: People) -> None:
+    lone.set(sms_provider=SmsProvider.WEBHOOK)
+    lone.user(role=Role.ADMIN, phone_verified_at_ms=1)
+    code = lone.code_for(Purpose.RESET, PHONE)
+    reset = {"login": PHONE, "code": code}
+    refused(
+        Invalid,
+        "password_too_short",
+        lone.entry.reset_by_code,
+        lone.act(),
+        password="tiny kite",
+        **reset,
+    )
+
+    # The code is still good for a longer one.
+    lone.entry.reset_by_code(lone.act(), password="tiny kites in a row", **reset)
+
+
+def link(people: People, **terms: int) -> str:
+    with people.world.database.write() as tx:
+        found = service.get_user(tx.connection, PHONE)
+        return service.issue_reset_link(
+            tx, people.act(), people.world.secrets.pepper, found, **terms
+        )
+
+
+def test_an_administrators_link_gives_the_account_back_once(people: People) -> None:
+    people.user()
+    first, second = link(people), link(people)
+    new = "orange kettle 51"
+
+    refused(
+        Forbidden,
+        "reset_link_invalid",
+        people.entry.reset_by_link,
+        people.act(),
+        secret=first,
+        password=new,
+    )
+    people.entry.reset_by_link(people.act(), secret=second, password=new)
+    people.log_in(password=new)
+    refused(
+        Forbidden,
+        "reset_link_invalid",
+        people.entry.reset_by_link,
+        people.act(),
+        secret=second,
+        password=new,
+    )
+
+
+def test_a_link_ends_by_itself_and_by_another_password(lone: People) -> None:
+    user = lone.user()
+    late = link(lone, life_ms=1000)
+    lone.later(1)
+    refused(
+        Forbidden,
+        "reset_link_invalid",
+        lone.entry.reset_by_link,
+        lone.act(),
+        secret=late,
+        password=PASSWORD,
+    )
+    other = link(lone)
+    with lone.world.database.write() as tx:
+        service.set_password(tx, lone.act(), user, password_hash="x")
+    refused(
+        Forbidden,
+        "reset_link_invalid",
+        lone.entry.reset_by_link,
+        lone.act(),
+        secret=other,
+        password=PASSWORD,
+    )
+
+
+# --- with it --------------------------------------------------------------------------------------
+
+
+def test_another_password_needs_the_one_there_is_and_ends_the_other_sessions(
+    people: People,
+) -> None:
+    people.user()
+    other, mine = people.log_in(), people.log_in()
+    caller = people.known(mine.secret)
+    new = "orange kettle 51"
+    change = people.oneself.change_password
+    refused(Invalid, "password_wrong", change, people.act(), caller, current="x", password=new)
+
+    _, secret = change(people.act(), caller, current=PASSWORD, password=new)
+    assert people.caller(other.secret) is None
+    assert people.caller(mine.secret) is None
+    assert people.known(secret).session_id == caller.session_id
+    people.log_in(password=new)
+
+
+def test_guesses_at_a_step_up_are_slowed_down(lone: People) -> None:
+    lone.user()
+    caller = lone.known(lone.log_in().secret)
+    for _ in range(5):
+        refused(Invalid, "password_wrong", lone.oneself.step_up, lone.act(), caller, password="x")
+
+    refused(TooMany, "too_many_tries", lone.oneself.step_up, lone.act(), caller, password=PASSWORD)
+    lone.later(1)
+    lone.oneself.step_up(lone.act(), caller, password=PASSWORD)
+
+
+def test_a_mail_address_is_proved_and_claimed_like_a_number(lone: People) -> None:
+    lone.set(smtp_host="mail.example", verify_email=Verification.OPTIONAL)
+    squatter = lone.user(OTHER, email=MAIL)
+    lone.user()
+    caller = lone.known(lone.log_in().secret)
+    refused(Conflict, "user_exists", lone.oneself.set_email, lone.act(), caller, MAIL, "")
+    code = lone.code_for(Purpose.VERIFY, MAIL, caller)
+
+    lone.oneself.set_email(lone.act(), caller, "Somebody@example.com", code)
+    me = lone.oneself.me(caller, lone.act().at_ms)
+    assert (me.email, me.email_verified) == (MAIL, True)
+    assert lone.again(squatter).email == ""
+
+
+def test_programs_do_not_change_what_opens_an_account(lone: People) -> None:
+    user = lone.user()
+    caller = Caller(user, access_token_id=1, stepped_up=True)
+    for call in (
+        lambda: lone.oneself.set_phone(lone.act(), caller, OTHER, ""),
+        lambda: lone.oneself.set_email(lone.act(), caller, MAIL, ""),
+        lambda: lone.oneself.step_up(lone.act(), caller, password=PASSWORD),
+        lambda: lone.oneself.change_password(
+            lone.act(), caller, current=PASSWORD, password="orange kettle 51"
+        ),
+    ):
+        refused(Forbidden, "session_needed", call)
+
+
+def test_codes_are_asked_for_where_they_can_be_sent_and_by_whom_they_concern(
+    lone: People,
+) -> None:
+    ask = lone.entry.ask_code
+    more: dict[str, Any] = {"locale": "", "caller": None, "proof": None}
+    register = {"purpose": Purpose.REGISTER, **more}
+    refused(Invalid, "codes_not_offered", ask, lone.act(), phone=PHONE, email="", **register)
+    refused(Invalid, "codes_not_offered", ask, lone.act(), phone="", email=MAIL, **register)
+    refused(Invalid, "address_needed", ask, lone.act(), phone="", email="", **register)
+    lone.set(sms_provider=SmsProvider.WEBHOOK)
+    refused(ChallengeNeeded, "challenge_needed", ask, lone.act(), phone=PHONE, email="", **register)
+    verify = {"purpose": Purpose.VERIFY, **more}
+    refused(Unauthenticated, "login_needed", ask, lone.act(), phone=PHONE, email="", **verify)
