@@ -17,6 +17,8 @@ IN_THE_WHOLE_RUN_ON_A_SERVER = frozenset(
         "accounts/test_coming_back.py",
         "accounts/test_sessions.py",
         "accounts/test_totp.py",
+        "adversary/test_control_plane_money.py",
+        "adversary/test_log_of_calls.py",
         "api_tokens/test_limits.py",
         "audit/test_service.py",
         "backup/test_restore.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def test_a_call_of_a_month_that_was_dropped_is_counted_and_stops_nobody(
         assert months(connection) == ["202612"]
 
 
+@pytest.mark.slow
 def test_a_call_while_its_month_is_half_gone_is_counted(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,15 +123,14 @@ def test_somebody_elses_token_is_not_walked(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(database, *(row(NOVEMBER + n, user=2, token=20) for n in range(5)))
-    walked: list[object] = []
-    monkeypatch.setattr(
-        pages, "statement_of", lambda *asked: walked.append(asked) or pytest.fail("walked")
-    )
 
+    def walk(*asked: object) -> None:
+        pytest.fail(f"walked {asked}")
+
+    monkeypatch.setattr(pages, "statement_of", walk)
     with database.read() as connection:
         for search in (Search(user_id=1, token_id=20), Search(user_id=1, token_id=20, status=500)):
             assert calls.page(connection, search, limit=5) == ([], None)
-    assert walked == []
 
 
 def test_what_was_let_go_is_not_found_by_its_id_either(database: Database) -> None:
@@ -155,15 +156,10 @@ def test_tokens_are_not_looked_for_in_a_month_that_loses_its_indexes(database: D
         assert last_used(connection, [5]) == {}
 
 
-@pytest.mark.parametrize("forged", ["", "0", "-1.a", "zz.a", "1f.", "ffffffffffffffffff.a", "1.\0"])
+@pytest.mark.parametrize("forged", ["0", "-1.a", "zz.a", "1f.", "ffffffffffffffffff.a", "1.\0"])
 def test_a_forged_cursor_is_refused(forged: str) -> None:
-    cursor = cursor_of(Place(0, "x")) if not forged else ""
-    if forged:
-        import base64
-
-        cursor = base64.urlsafe_b64encode(forged.encode()).decode().rstrip("=")
-        with pytest.raises(Invalid):
-            place_of(cursor)
+    with pytest.raises(Invalid):
+        place_of(base64.urlsafe_b64encode(forged.encode()).decode().rstrip("="))
     for text in ("é", "%%%", "A" * 399 + "é"):
         with pytest.raises(Invalid):
             place_of(text)

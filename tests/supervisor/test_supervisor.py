@@ -351,6 +351,7 @@ def test_the_end_comes_in_order_workers_control_ledger(
     ]
 
 
+@pytest.mark.slow
 def test_the_drain_has_a_bound(platform: Platform) -> None:
     platform.order("slow.worker0")
     platform.up()

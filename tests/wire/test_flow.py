@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from aipool.wire.client import HttpClient, Origin
 from aipool.wire.limits import Limits
 from tests.wire.rig import (
@@ -51,6 +53,7 @@ def test_writable_follows_the_clients_socket_and_memory_stays_bounded() -> None:
     run(scenario())
 
 
+@pytest.mark.slow
 def test_a_reader_that_takes_nothing_is_cut_and_one_that_takes_little_is_not() -> None:
     limits = Limits(stalled_reader_seconds=0.6, sweep_seconds=0.02)
 

@@ -38,6 +38,7 @@ pieces = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=2000, deadline=None)
 @given(parts=pieces, data=st.data())
 def test_any_stream_cut_anywhere_yields_the_reference_events(

@@ -35,7 +35,7 @@ export function UsageCell({ token }: { token: Token }) {
   const percent = percentOf(left, limit);
   const words = t("usage.left", { left: money(left, 2), limit: money(limit, 2) });
   return (
-    <Stack gap={4} miw={150}>
+    <Stack gap={4} miw={140}>
       <Tooltip
         multiline
         maw={320}

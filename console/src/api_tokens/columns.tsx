@@ -46,7 +46,7 @@ export function tokenColumns(
       title: t("column.status"),
       fixed: true,
       cell: (token) => (
-        <Group gap={8} wrap="nowrap">
+        <Group gap={8} wrap="nowrap" w="max-content">
           <Switch
             size="sm"
             color="teal.9"
@@ -68,7 +68,7 @@ export function tokenColumns(
       key: "group",
       title: t("column.group"),
       cell: (token) => (
-        <Group gap={6} wrap="nowrap">
+        <Group gap={6} wrap="nowrap" w="max-content">
           <Text size="sm">{token.group.name}</Text>
           <Badge variant="light" color="gray" tt="none" style={{ flexShrink: 0 }}>
             ×{token.group.multiplier}
@@ -103,7 +103,11 @@ export function tokenColumns(
       key: "last_used",
       title: t("column.lastUsed"),
       cell: (token) =>
-        token.last_used_at ? <Moment at={token.last_used_at} relative /> : t("neverUsed"),
+        token.last_used_at ? (
+          <Moment at={token.last_used_at} relative />
+        ) : (
+          <span style={{ whiteSpace: "nowrap" }}>{t("neverUsed")}</span>
+        ),
     },
     {
       key: "created",

@@ -5,7 +5,7 @@ Whoever is in shows again who they are before anything that would let somebody e
 account; how often is counted for the account.
 
 Refusals (kit.errors), beside those of service, sessions, codes and totp:
-    session_needed                                                             403
+    session_needed, totp_set_up_needed, phone_needed                           403
     password_wrong, code_wrong, code_needed, email_needed                      422
     too_many_tries                                                             429
     busy                                                                       503
@@ -197,3 +197,10 @@ def refuse_programs(caller: Caller) -> None:
     account."""
     if not caller.session_id:
         raise Forbidden("session_needed", "this is done by a person who is logged in")
+
+
+def refuse_unready(caller: Caller) -> None:
+    """Raises Forbidden for who must do something first (Caller.must): a program of theirs is not
+    asked for it, and would be the way around."""
+    if caller.must:
+        raise Forbidden(caller.must, "do first what is asked of you under /api/me")

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from aipool.accounts import codes, devices, rules, service, sessions, totp
 from aipool.accounts.callers import Asking, Caller
 from aipool.accounts.entry import Entry, Key, Wish, check_agreed
-from aipool.accounts.oneself import Oneself, refuse_programs
+from aipool.accounts.oneself import Oneself, refuse_programs, refuse_unready
 from aipool.accounts.premises import Premises
 from aipool.accounts.proof import BITS_LEAST
 from aipool.accounts.schemas import (
@@ -303,6 +303,7 @@ def _access_tokens(router: APIRouter, desk: Desk, oneself: Oneself) -> None:
     def create_access_token(sent: AccessTokenSent, caller: Asking, act: Acting) -> AccessTokenMade:
         """An access token; its secret is shown this once."""
         refuse_programs(caller)
+        refuse_unready(caller)
         token, secret = oneself.create_access_token(
             act,
             caller,

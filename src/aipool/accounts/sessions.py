@@ -97,13 +97,9 @@ def caller_of_cookie(
 
 
 def caller_of_access_token(
-    connection: Connection, pepper: bytes, secret: str, now_ms: int, *, totp_required: bool = False
+    connection: Connection, pepper: bytes, secret: str, now_ms: int
 ) -> Caller | None:
-    """Whose access token this is; None = nobody's, or its time is up.
-
-    totp_required: operators must have a second factor. Their programs wait for it too: a token
-    can be made before, and would be the way around it.
-    """
+    """Whose access token this is; None = nobody's, or its time is up."""
     if not (
         secret.startswith(digests.ACCESS_PREFIX)
         and len(secret) <= digests.TOKEN_CHARACTERS_MAX
@@ -121,7 +117,6 @@ def caller_of_access_token(
         user,
         may_write=not token.read_only,
         stepped_up=token.is_sensitive,
-        must=must_of(user, totp_required=totp_required),
         access_token_id=token.id,
         seen_at_ms=token.last_used_at_ms or 0,
     )

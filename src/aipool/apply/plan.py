@@ -8,7 +8,7 @@ longer than everything else together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -18,7 +18,7 @@ import msgspec
 
 from aipool.accounts import service as accounts
 from aipool.accounts.passwords import hash_password, password_matches
-from aipool.accounts.types import User
+from aipool.accounts.types import SessionId, User
 from aipool.api_tokens import service as api_tokens
 from aipool.apply.credit import book_opening_credit
 from aipool.apply.document import (
@@ -271,7 +271,9 @@ class _Run:
             open_wallet(self.tx, user.id)
             self.note(Verb.CREATED, "user", entry.phone)
         elif password_hash is not None:
-            accounts.set_password(self.tx, self.act, user, password_hash=password_hash)
+            accounts.set_password(
+                self.tx, self.act, user, password_hash=password_hash, ended=_sessions_end
+            )
             self.note(Verb.CHANGED, "user", entry.phone, ("password",))
         else:
             self.note(Verb.UNCHANGED, "user", entry.phone)
@@ -340,6 +342,12 @@ class _Run:
             self.note(Verb.CREATED, kind, name)
         else:
             self.note_change(kind, name, changed)
+
+
+def _sessions_end(tx: Transaction, ended: Sequence[SessionId]) -> None:
+    """With another password sessions end, and with them their playground keys."""
+    for session_id in ended:
+        api_tokens.drop_playground_keys(tx, session_id)
 
 
 @contextmanager

@@ -31,6 +31,8 @@ _BUSY_SECONDS: Final = 5.0
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 _BUSY_CODES: Final = (dbapi2.SQLITE_BUSY, dbapi2.SQLITE_LOCKED)
 _FULL: Final = dbapi2.SQLITE_FULL
+#: How SQLite says so: an error of `Connection.backup` carries no code.
+_FULL_SAID: Final = "database or disk is full"
 
 
 class SqliteCopies:
@@ -189,7 +191,7 @@ def _code(error: Exception) -> int:
 def _refusal(error: Exception) -> Exception:
     """A full disk is the world's fault, a database that does not read is damaged."""
     code = _code(error)
-    if code == _FULL:
+    if code == _FULL or str(error) == _FULL_SAID:
         return OSError(28, "No space left on device")
     if code in _BUSY_CODES:
         return Conflict("database_in_use", "the database is locked by another program")

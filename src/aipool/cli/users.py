@@ -116,6 +116,7 @@ def set_password(
     from aipool.accounts import service as accounts
     from aipool.accounts.passwords import hash_password
     from aipool.cli.session import open_session, secret_from
+    from aipool.control.newcomers import sessions_end
 
     with open_session(data_dir) as session:
         with session.read() as connection:
@@ -124,7 +125,9 @@ def set_password(
         rules.check_password(password, user.role, user.phone)
         password_hash = hash_password(password)
         with session.change() as tx:
-            accounts.set_password(tx, session.act, user, password_hash=password_hash)
+            accounts.set_password(
+                tx, session.act, user, password_hash=password_hash, ended=sessions_end
+            )
 
 
 def set_role(

@@ -83,10 +83,7 @@ class People:
         """Whose access token it is."""
         at_ms = now_ms()
         with self._database.read() as connection:
-            totp_required = self._site.value(connection, TOTP_REQUIRED)
-            caller = sessions.caller_of_access_token(
-                connection, self._pepper, secret, at_ms, totp_required=totp_required
-            )
+            caller = sessions.caller_of_access_token(connection, self._pepper, secret, at_ms)
         return self._noted(caller, at_ms)
 
     def base_url(self) -> str:

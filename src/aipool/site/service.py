@@ -6,7 +6,8 @@ it costs one row to read, and nobody acts on a setting that is no longer there.
 
 Refusals (kit.errors):
     setting_unknown, setting_invalid, text_missing, sms_provider_missing, mail_server_missing,
-    console_not_allowed, setting_missing, password_must_be_reentered, and those of notices.rules for addresses       422
+    console_not_allowed, setting_missing, password_must_be_reentered, and those of
+    notices.rules for addresses                                                          422
     setting_fixed                                                                        409
 """
 

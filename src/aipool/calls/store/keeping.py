@@ -21,6 +21,8 @@ from aipool.calls.tables import (
 )
 from aipool.calls.types import Kept, Span, TotalOf
 
+_DROP_WAIT_MS = 200
+
 
 def kept(connection: Connection) -> Kept:
     """From when on the log has what."""
@@ -62,7 +64,10 @@ def delete_some(connection: Connection, month: str, limit: int) -> int:
 
 
 def drop_month(connection: Connection, month: str) -> None:
-    """Drops a month's table."""
+    """Drops a month's table. Raises DatabaseBusy where somebody reads in it, as a backup does for
+    long: who comes behind a drop that waits, waits too."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_DROP_WAIT_MS}")
     connection.execute(sa.delete(call_months).where(call_months.c.month == month))
     calls_table(month).drop(connection, checkfirst=True)
 
