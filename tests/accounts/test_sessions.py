@@ -148,6 +148,19 @@ def test_s_06_password_role_and_status_end_sessions_and_tell_of_them(world: Worl
         assert caller(world, secret) is None
 
 
+def test_an_access_token_does_not_grow_with_its_owners_role(lone: World) -> None:
+    user, pepper = person(lone), lone.secrets.pepper
+    with lone.database.write() as tx:
+        _, secret = sessions.create_access_token(
+            tx, lone.act, pepper, user, name="ci", read_only=False, is_sensitive=True
+        )
+        service.set_role(tx, lone.act, user, Role.ADMIN)
+
+    with lone.database.read() as connection:
+        found = sessions.caller_of_access_token(connection, pepper, secret, lone.act.at_ms)
+    assert found is None
+
+
 def test_the_session_that_changes_the_password_stays(world: World) -> None:
     user = person(world)
     mine, secret = opened(world, user)

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 from aipool.accounts import rules
 from aipool.accounts.sessions import SessionsEnd, end_sessions, untold
 from aipool.accounts.store import people as store
+from aipool.accounts.store import sessions as session_rows
 from aipool.accounts.store import ways as way_store
 from aipool.accounts.types import Role, Status, User
 from aipool.audit.service import record
@@ -181,11 +182,13 @@ def approve(tx: Transaction, act: Act, user: User) -> bool:
 def set_role(
     tx: Transaction, act: Act, user: User, role: Role, ended: SessionsEnd = untold
 ) -> bool:
-    """Another role from now on; ends every session. True = changed."""
+    """Another role from now on; ends every session, and every access token, which was given for
+    what the person was. True = changed."""
     if user.role is role:
         return False
     _keep_a_root(tx.connection, user)
     store.update_user(tx.connection, user.id, role=role)
+    session_rows.delete_access_tokens_of(tx.connection, user.id)
     end_sessions(tx, user.id, ended=ended)
     record(tx, act, "user.set_role", target(user), before={"role": user.role}, after={"role": role})
     return True

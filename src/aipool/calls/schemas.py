@@ -172,7 +172,7 @@ def asked(
     status: Annotated[
         str, Query(pattern=r"^([1-9]\d\d|[245]xx)?$", description="A class (2xx, 4xx, 5xx) or one.")
     ] = "",
-    endpoint: Annotated[Text, Query(description="The call type: chat, embeddings, …")] = "",
+    endpoint: Annotated[Text, Query(description="The call type: chat.completions, …")] = "",
     stream: bool | None = None,
     error: Annotated[Text, Query(description="An error code.")] = "",
     origin: Literal["", "client", "playground"] = "",

@@ -135,3 +135,8 @@ def _session(row: Any) -> Session:
 
 def _token(row: Any) -> AccessToken:
     return AccessToken(AccessTokenId(row.id), UserId(row.user_id), *row[2:])
+
+
+def delete_access_tokens_of(connection: Connection, user_id: int) -> None:
+    """The person has none any more."""
+    connection.execute(sa.delete(access_tokens).where(access_tokens.c.user_id == user_id))

@@ -24,8 +24,13 @@ def months(connection: Connection) -> list[str]:
     return list(connection.execute(statement).scalars())
 
 
+# On PostgreSQL nobody lets go of a month between this look and the end of the transaction.
 _MONTHS_NAMED = NamedRows(
-    lambda names: sa.select(call_months.c.month).where(call_months.c.month.in_(names))
+    lambda names: (
+        sa.select(call_months.c.month)
+        .where(call_months.c.month.in_(names))
+        .with_for_update(read=True, key_share=True)
+    )
 )
 
 
