@@ -262,6 +262,17 @@ def set_profile(tx: Transaction, act: Act, user: User, **fields: Any) -> User:
     return user_by_id(tx.connection, user.id)
 
 
+def told_of_low_balance(connection: Connection, user_ids: Collection[int]) -> set[int]:
+    """Those of the accounts whose owners know that the balance is low."""
+    return store.told_of_low_balance(connection, user_ids)
+
+
+def note_low_balance(tx: Transaction, user_id: int, *, told: bool) -> None:
+    """The owner was told, or the balance is not low any more. Nothing for the trail: nobody did
+    it."""
+    store.update_user(tx.connection, user_id, low_balance_told=told)
+
+
 def agree(
     tx: Transaction, act: Act, user: User, *, terms_version: str, privacy_version: str
 ) -> None:

@@ -30,6 +30,8 @@ users = sa.Table(
     sa.Column("totp_step", Int64, nullable=False, server_default="0"),
     sa.Column("last_login_at_ms", Int64),
     sa.Column("low_balance_nano", Int64),
+    # The owner was told, and the balance has not been above it since.
+    sa.Column("low_balance_told", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("note", Text, nullable=False, server_default=""),
     sa.CheckConstraint("role IN ('user', 'admin', 'root')", name="role"),
     sa.CheckConstraint("status IN ('active', 'disabled', 'pending')", name="status"),

@@ -39,7 +39,8 @@ class User:
     …_verified_at_ms: when its owner proved to have it; None = never.
     terms_version, privacy_version: what was agreed to, at terms_at_ms.
     has_totp: a login needs a code as well.
-    low_balance_nano: the owner is told when the balance falls below; None = never.
+    low_balance_nano: the owner is told when the balance falls below; 0 = never, None = as the site
+    does.
     note: of the operators, about the person.
     """
 

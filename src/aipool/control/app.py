@@ -62,7 +62,7 @@ from aipool.kit.sealing import Keyring
 from aipool.pool import routes as pool
 from aipool.site.messages import Messenger
 from aipool.site.service import Site
-from aipool.site.types import PUBLIC_MARKET
+from aipool.site.types import LOW_BALANCE, PUBLIC_MARKET
 
 _log = structlog.get_logger()
 
@@ -120,7 +120,7 @@ def create_app(
     app.include_router(exports.routes(desk, files))
     app.include_router(calls.routes(desk, names_of_calls))
     app.include_router(balance_flow.routes(desk, files))
-    app.include_router(usage.routes(desk))
+    app.include_router(usage.routes(desk, lambda connection: site.value(connection, LOW_BALANCE)))
     app.include_router(said.routes(desk, keyring))
     app.include_router(token_self.routes(database, pepper, monotonic=monotonic, clock_ms=now_ms))
 

@@ -25,6 +25,7 @@ from aipool.control.asking import open_clients
 from aipool.control.balances import Balances
 from aipool.control.contents import ContentKeeper
 from aipool.control.deliveries import Deliveries
+from aipool.control.low_balances import LowBalances
 from aipool.control.sandbox import start_sandbox
 from aipool.doors.contents import SOCKET_NAME
 from aipool.installation import run_directory
@@ -70,6 +71,8 @@ async def _serve(child: Child) -> None:
         site = Site(settings, keyring)
         letting_go = LettingGo(database, lambda now: site.value(now, CALL_RETENTION_DAYS))
         letting_go.start()
+        low_balances = LowBalances(database, site, app.state.messenger)
+        low_balances.start()
         contents = ContentKeeper(database, keyring)
         await contents.start(private_socket(run.path / SOCKET_NAME))
         sandbox = await start_sandbox(private_socket(run.sandbox_socket), settings.limits)
@@ -81,6 +84,7 @@ async def _serve(child: Child) -> None:
             await server.serve(sockets=[private_socket(run.control_socket)])
         finally:
             await contents.close()
+            await low_balances.close()
             await letting_go.close()
             await balances.close()
             await deliveries.close()

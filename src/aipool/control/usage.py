@@ -10,7 +10,7 @@ Refusals (kit.errors):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Depends, Query
@@ -27,7 +27,7 @@ from aipool.control.call_names import key_names, token_names
 from aipool.groups import service as groups
 from aipool.kit.clock import iso_ms, now_ms
 from aipool.kit.errors import Invalid
-from aipool.kit.money import NANO_PER_CNY, format_cny
+from aipool.kit.money import format_cny
 from aipool.ledger import service as ledger
 
 K = TypeVar("K")
@@ -44,9 +44,11 @@ _END_MS = 2_932_896 * DAY_MS
 _SHOWN_MAX = 50
 #: How long money lasts is judged by so many days.
 _PACE_DAYS = 7
-#: A balance is low below this, or when it lasts for less than this at the pace of late.
-LOW_NANO = 10 * NANO_PER_CNY
+#: A balance is also low when it lasts for less than this at the pace of late.
 LOW_DAYS = 3.0
+
+#: The balance below which people are warned who have not chosen one, in nano-yuan.
+LowBalance = Callable[[Connection], int]
 
 
 class Amounts(Shown):
@@ -97,7 +99,7 @@ class Latency(Shown):
 
 class Money(Shown):
     """days_left: at the pace of the last seven days, null when nothing was spent.  is_low: it is
-    below ¥10, or will not last for three days."""
+    below what its owner or the site calls low, or will not last for three days."""
 
     balance: str
     spend_per_day: str
@@ -220,7 +222,7 @@ def stretch(
 Asked = Annotated[Stretch, Depends(asked)]
 
 
-def routes(desk: Desk) -> APIRouter:
+def routes(desk: Desk, low_balance: LowBalance) -> APIRouter:
     """One's own, and everybody's for operators."""
     router = APIRouter(prefix="/api")
 
@@ -228,7 +230,9 @@ def routes(desk: Desk) -> APIRouter:
     def show_usage(caller: Asking, wanted: Asked) -> Statistics:
         """What the caller used and spent."""
         with desk.database.read() as connection:
-            return own(connection, caller.user.id, wanted)
+            chosen = caller.user.low_balance_nano
+            low_nano = low_balance(connection) if chosen is None else chosen
+            return own(connection, caller.user.id, wanted, low_nano)
 
     @router.get("/admin/usage")
     def show_all(wanted: Asked) -> StatisticsOfAll:
@@ -242,8 +246,8 @@ def routes(desk: Desk) -> APIRouter:
 # --- one's own ------------------------------------------------------------------------------------
 
 
-def own(connection: Connection, user_id: int, wanted: Stretch) -> Statistics:
-    """The statistics of one user."""
+def own(connection: Connection, user_id: int, wanted: Stretch, low_nano: int = 0) -> Statistics:
+    """The statistics of one user. low_nano: below which the balance is low."""
     series = calls.totals(connection, wanted.span, TotalOf.USER, wanted.ats, user_id)
     parts = calls.usage_of(connection, wanted.span, user_id, wanted.ats)
     models = _largest(_folded((model, sums) for (_, model), sums in parts.items()))
@@ -260,11 +264,11 @@ def own(connection: Connection, user_id: int, wanted: Stretch) -> Statistics:
             for token_id, sums in tokens
         ],
         latency=_latency(connection, wanted, user_id),
-        money=money(connection, user_id, wanted.now_ms),
+        money=money(connection, user_id, wanted.now_ms, low_nano),
     )
 
 
-def money(connection: Connection, user_id: int, at_ms: int) -> Money:
+def money(connection: Connection, user_id: int, at_ms: int, low_nano: int = 0) -> Money:
     """How much there is, and how long it lasts."""
     wallet = ledger.wallet_balance(connection, user_id)
     balance = wallet.balance_nano if wallet else 0
@@ -280,7 +284,7 @@ def money(connection: Connection, user_id: int, at_ms: int) -> Money:
         balance=format_cny(balance),
         spend_per_day=format_cny(per_day),
         days_left=left,
-        is_low=balance < LOW_NANO or (left is not None and left < LOW_DAYS),
+        is_low=balance < low_nano or (left is not None and left < LOW_DAYS),
     )
 
 

@@ -171,3 +171,9 @@ def user_of(row: Any) -> User:
 def _one(connection: Connection, condition: sa.ColumnElement[bool]) -> User | None:
     row = connection.execute(sa.select(*USER_COLUMNS).where(condition)).one_or_none()
     return user_of(row) if row else None
+
+
+def told_of_low_balance(connection: Connection, user_ids: Collection[int]) -> set[int]:
+    """Those of the accounts whose owners were told, and whose balances have been low since."""
+    query = sa.select(users.c.id).where(users.c.id.in_(sorted(user_ids)), users.c.low_balance_told)
+    return set(connection.execute(query).scalars())

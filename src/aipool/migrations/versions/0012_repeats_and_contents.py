@@ -1,4 +1,5 @@
-"""A call may be repeated under its client's key; what was said may be kept for its owner."""
+"""A call may be repeated under its client's key; what was said may be kept for its owner, who is
+told once of a low balance."""
 
 from __future__ import annotations
 
@@ -24,6 +25,10 @@ def upgrade() -> None:
     op.create_index(op.f("ix_idempotency_keys_at_ms"), "idempotency_keys", ["at_ms"])
     op.add_column(
         "api_tokens", sa.Column("content_days", Int64, nullable=False, server_default="0")
+    )
+    op.add_column(
+        "users",
+        sa.Column("low_balance_told", sa.Boolean, nullable=False, server_default=sa.false()),
     )
     op.create_table(
         "call_contents",
