@@ -1,4 +1,4 @@
-"""S0.40: whoever has a low balance is told once, in their language, and again when it falls again."""
+"""S0.40: who has a low balance is told once, in their language, and again when it falls again."""
 
 from __future__ import annotations
 
