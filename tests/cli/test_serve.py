@@ -20,6 +20,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from aipool.cli.app import app
+from tests.waiting import eventually
 
 AIPOOL = (sys.executable, "-P", "-m", "aipool.cli")
 START_SECONDS = 60.0
@@ -99,10 +100,11 @@ def test_the_demo_sells_a_call_that_can_be_read_back_and_starts_again(tmp_path: 
         assert status == 200
         assert completion["choices"][0]["message"]["content"]
 
-        # Recorded within a second of its end; the second look is for a slow machine.
-        shown = aipool(data_dir, "call", "list", "-o", "json")
-        shown = shown if shown.stdout != "[]\n" else aipool(data_dir, "call", "list", "-o", "json")
-        (call,) = json.loads(shown.stdout)
+        # Recorded a moment after its end.
+        def listed() -> list[dict[str, Any]]:
+            return list(json.loads(aipool(data_dir, "call", "list", "-o", "json").stdout))
+
+        (call,) = eventually(listed, "the call in the log")
         assert call["id"] == headers["x-request-id"]
         assert call["charge"] == headers["x-aipool-charge"]
         whole = json.loads(aipool(data_dir, "call", "show", call["id"], "-o", "json").stdout)

@@ -41,7 +41,7 @@ def test_only_the_root_accounts_token_opens_the_interface(town: Town) -> None:
     for token in (None, customer.token):
         said = town.running.ask("GET", "/api/vendors", token=token)
         assert said.status == 401
-        assert json.loads(said.body)["code"] == "access_token_needed"
+        assert json.loads(said.body)["code"] == "login_needed"
 
 
 def test_a_change_is_in_force_at_every_worker_when_it_is_answered(town: Town) -> None:
