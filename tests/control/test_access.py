@@ -11,6 +11,7 @@ import pytest
 
 from aipool.accounts import service as accounts
 from aipool.accounts import sessions, tables
+from aipool.accounts.throttle import network_of
 from aipool.accounts.types import Role, Status
 from aipool.control import tries
 from aipool.control.tries import TRIES_MAX
@@ -332,4 +333,4 @@ def test_the_memory_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_a_house_counts_as_one_address(one: str, other: str, same: bool) -> None:
-    assert (tries.network_of(one) == tries.network_of(other)) is same
+    assert (network_of(one) == network_of(other)) is same

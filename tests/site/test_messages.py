@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from aipool import config
-from aipool.notices.codes import Locale, Purpose, letter_of_low_balance, letter_of_reset
+from aipool.notices.codes import Locale, Purpose, letter_of_low_balance
 from aipool.site.messages import Messenger
 from aipool.site.service import Site
 from tests.fakes.aliyun import KEY_SECRET, aliyun
@@ -91,14 +91,13 @@ def test_a_code_goes_to_a_mailbox_in_the_language_of_its_owner(world: World) -> 
 def test_letters_carry_what_they_are_about(world: World) -> None:
     async def scene() -> None:
         async with mailing() as box, messaging(world, mail_settings(box.port)) as messenger:
-            link = "https://ai.example.com/reset#abcdefgh"
-            reset = letter_of_reset(link, 24, Locale.CHINESE, "算力池")
+            chinese = letter_of_low_balance("0.3", "4", Locale.CHINESE, "算力池")
             low = letter_of_low_balance("0.5", "5", Locale.ENGLISH, "AI-POOL")
-            assert await messenger.send_letter(ADDRESS, reset)
+            assert await messenger.send_letter(ADDRESS, chinese)
             assert await messenger.send_letter(ADDRESS, low)
 
             first, second = (mail.message.get_content() for mail in box.box)
-            assert f"\n{link}\n" in first and "24 小时" in first
+            assert "¥0.3" in first and "¥4" in first
             assert "¥0.5" in second and "¥5" in second
 
     run(scene())

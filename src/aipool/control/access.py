@@ -23,10 +23,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aipool.accounts import sessions
 from aipool.accounts.callers import Caller
+from aipool.accounts.throttle import network_of
 from aipool.accounts.types import Role
 from aipool.control.origins import is_marked, is_ours
 from aipool.control.policies import Policy, Registry, Who
-from aipool.control.tries import Clock, Tries, network_of
+from aipool.control.tries import Clock, Tries
 from aipool.kit.clock import now_ms
 from aipool.kit.db import PASSING_ERRORS, Database
 from aipool.kit.problems import Problem, problem

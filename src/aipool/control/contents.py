@@ -75,6 +75,9 @@ class ContentKeeper:
                     await self._write_some()
                 except PASSING_ERRORS as error:
                     _log.error("contents_not_kept", reason=str(error))
+                except Exception as mistake:  # noqa: BLE001 - of these; the next ones come
+                    # Not its text, which may hold what was said.
+                    _log.error("contents_not_kept", mistake=type(mistake).__name__)
 
     async def _write_some(self) -> None:
         count = min(len(self._waiting), _TOGETHER_MAX)
@@ -89,8 +92,12 @@ class ContentKeeper:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            with contextlib.suppress(*PASSING_ERRORS):
+            try:
                 await asyncio.to_thread(sweep, self._database, now_ms())
+            except PASSING_ERRORS:
+                continue
+            except Exception as mistake:  # noqa: BLE001 - of this sweep; the next one comes
+                _log.error("contents_not_swept", mistake=type(mistake).__name__)
 
 
 def sweep(database: Database, at_ms: int) -> None:

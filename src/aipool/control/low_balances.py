@@ -76,6 +76,8 @@ class LowBalances:
                 await self.look(now_ms())
             except PASSING_ERRORS as error:
                 _log.warning("low_balances_not_looked_at", reason=str(error))
+            except Exception as mistake:  # noqa: BLE001 - of this look; the next one comes
+                _log.error("low_balances_failed", mistake=type(mistake).__name__)
 
     async def look(self, at_ms: int) -> None:
         """Tell whom it is time to tell."""

@@ -21,11 +21,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from aipool.accounts.throttle import network_of
 from aipool.api_tokens import rules, service
 from aipool.api_tokens.types import Status, TokenListed, TokenWithOwner
 from aipool.calls import service as calls
 from aipool.calls.types import CallRow
-from aipool.control.tries import Clock, Tries, network_of
+from aipool.control.tries import Clock, Tries
 from aipool.groups import service as groups
 from aipool.groups.types import Group
 from aipool.kit import digests

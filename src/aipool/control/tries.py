@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 
 #: Refused secrets of one address in a minute, before they are asked to wait.
@@ -37,14 +36,3 @@ class Tries:
             began, count = now, 0
         counts[address] = (began, count + 1)
         return 0 if count < TRIES_MAX else int(began + _WINDOW_SECONDS - now) + 1
-
-
-def network_of(address: str) -> str:
-    """Whom an address stands for: a house with IPv6 has 2^64 of them."""
-    try:
-        parsed = ipaddress.ip_address(address.strip())
-    except ValueError:
-        return ""
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)

@@ -92,19 +92,6 @@ class CodeSent:
 
 # --- other letters ----------------------------------------------------------------------------
 
-_RESET = {
-    Locale.CHINESE: Letter(
-        "设置新的 {site} 密码",
-        "请打开下面的链接设置新密码。链接只能使用一次，{hours} 小时内有效。\n\n{link}\n\n"
-        "如非本人操作，请忽略此邮件。",
-    ),
-    Locale.ENGLISH: Letter(
-        "Set a new password for {site}",
-        "Open this link to set a new password. It works once, within {hours} hours.\n\n{link}\n\n"
-        "If you did not ask for it, do nothing.",
-    ),
-}
-
 _LOW_BALANCE = {
     Locale.CHINESE: Letter(
         "{site} 余额不足",
@@ -121,11 +108,6 @@ _TRIAL = {
     Locale.CHINESE: Letter("{site} 测试邮件", "这封邮件说明邮件服务器的设置可以使用。"),
     Locale.ENGLISH: Letter("Test mail of {site}", "This mail says that the mail server works."),
 }
-
-
-def letter_of_reset(link: str, hours: int, locale: Locale, site: str) -> Letter:
-    """The mail with a link that sets a password. hours: how long it works."""
-    return _filled(_RESET[locale], link=link, hours=hours, site=site)
 
 
 def letter_of_low_balance(balance: str, limit: str, locale: Locale, site: str) -> Letter:
