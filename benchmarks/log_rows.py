@@ -60,7 +60,8 @@ def fill(database: Database, rows: int, *, seed: int, now_ms: int) -> None:
     sum_up(database)
     if not isinstance(database, SqliteDatabase):
         with database.write(patient=True) as tx:
-            for table in (*(f"calls_{month}" for month in months), "usage_hours", "usage_days"):
+            rolled_up = ("usage_hours", "usage_days", "usage_totals", "latencies")
+            for table in (*(f"calls_{month}" for month in months), *rolled_up):
                 tx.connection.exec_driver_sql(f"ANALYZE {table}")
 
 
@@ -98,8 +99,9 @@ def _insert(
         "token_id": f"CASE WHEN i % 90001 = 8 THEN {RARE_TOKEN} WHEN {owner}"
         f" THEN 1 + (mix % 20) * (more % 100) / 100"
         f" ELSE 100 + (mix % {USERS}) * (more % 1000) / 1000 * 3 + mix % 3 END",
-        "group_id": f"CASE WHEN i % 90001 = 10 THEN {RARE_GROUP} ELSE 1 + mix % 5 * (more % 5) / 5"
-        " END",
+        # A token is of one group.
+        "group_id": f"CASE WHEN i % 90001 = 10 THEN {RARE_GROUP} WHEN {owner}"
+        " THEN 1 + (mix % 20) * (more % 100) / 100 % 5 ELSE 1 + mix % 3 END",
         "model": f"CASE WHEN i % 90001 = 12 THEN '{RARE_MODEL}'"
         f" ELSE 'model-' || ((mix % {MODELS}) * (more % {MODELS}) / {MODELS}) END",
         "endpoint": "CASE WHEN i % 90001 = 14 THEN 'image' WHEN mix % 20 = 3 THEN 'embeddings'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -72,15 +73,25 @@ def test_s0_33_a_users_sums_are_those_of_their_calls_by_token_and_model(database
         hours = range((DAY - 3) * 24, DAY * 24 + 24)
         assert calls.usage_of(connection, Span.HOUR, 1, hours) == parts
         (everybody,) = calls.totals(connection, Span.DAY, TotalOf.EVERYBODY, days).values()
-        users = calls.totals_by(connection, Span.DAY, TotalOf.USER, days, "owner_id", limit=9)
-        keys = calls.totals_by(connection, Span.DAY, TotalOf.KEY, days, "owner_id", limit=9)
+        users, keys = (
+            calls.totals_of(
+                connection,
+                Span.DAY,
+                kind,
+                days,
+                calls.dearest(connection, Span.DAY, kind, days, limit=9),
+            )
+            for kind in (TotalOf.USER, TotalOf.KEY)
+        )
+        of_all = calls.by_group_and_model(connection, Span.DAY, days)
         times = calls.latencies_of(connection, Span.DAY, days, 1)
     together = Sums()
     for part in parts.values():
         together = together.plus(part)
     assert together == wanted
-    assert users[0][1].plus(users[1][1]) == everybody
-    assert sum(sums.charged_nano for _, sums in keys) == everybody.charged_nano
+    for whole in (users, of_all):
+        assert reduce(Sums.plus, whole.values()) == everybody
+    assert sum(sums.charged_nano for sums in keys.values()) == everybody.charged_nano
     assert sum(times.whole) == wanted.calls - wanted.errors
 
 

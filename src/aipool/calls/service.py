@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy.engine import Connection
 
@@ -219,6 +219,9 @@ def key_stats(
 
 #: Days that are looked through at once for those on which somebody called.
 _DAYS_AT_ONCE = 366
+#: Of so many of them the sums are read first, then of twice as many: most people's page is full
+#: long before it has told of as many days as it has lines.
+_DAYS_SUMMED = 4
 
 
 def charged_days(
@@ -235,12 +238,28 @@ def charged_days(
     start = max(days.start, kept.start)
     end = min(days.stop, kept.stop, before[0] + 1 if before else kept.stop)
     found: list[tuple[int, int, Sums]] = []
+    summed = _DAYS_SUMMED
     while end > start and len(found) < limit:
         stretch = range(max(start, end - _DAYS_AT_ONCE), end)
-        used = sums.used_days(connection, user_id, stretch, limit)
+        used = sums.used_days(connection, user_id, stretch, summed)
         found += sums.charged_days(connection, user_id, used, before=before)
-        end = used[-1] if len(used) == limit else stretch.start
+        end = used[-1] if len(used) == summed else stretch.start
+        summed *= 2
     return found[:limit]
+
+
+def newest_charged(
+    connection: Connection, user_id: int, groups: Collection[tuple[int, int]]
+) -> dict[tuple[int, int], str]:
+    """The newest call that was charged of each (day, token) of a user, as far as the log has it."""
+    kept_from_ms = keeping.kept(connection).calls_from_ms
+    by_month: dict[str, list[tuple[int, int]]] = {}
+    for group in groups:
+        by_month.setdefault(month_of(group[0] * DAY_HOURS), []).append(group)
+    found: dict[tuple[int, int], str] = {}
+    for month in by_month.keys() & set(store.months(connection)):
+        found |= pages.newest_charged(connection, month, user_id, by_month[month], kept_from_ms)
+    return found
 
 
 def totals(
@@ -250,11 +269,25 @@ def totals(
     return sums.totals(connection, span, kind, ats, owner_id)
 
 
-def totals_by(
-    connection: Connection, span: Span, kind: TotalOf, ats: range, name: str, *, limit: int
-) -> list[tuple[Any, Sums]]:
-    """The sums over a stretch of time by owner_id, group_id or model, the dearest first."""
-    return sums.totals_by(connection, span, kind, ats, name, limit)
+def by_group_and_model(
+    connection: Connection, span: Span, ats: range
+) -> dict[tuple[int, str], Sums]:
+    """Everybody's sums over a stretch of time."""
+    return sums.by_group_and_model(connection, span, ats)
+
+
+def dearest(
+    connection: Connection, span: Span, kind: TotalOf, ats: range, *, limit: int
+) -> list[int]:
+    """The users, or upstream keys, that were charged most over a stretch of time."""
+    return sums.dearest(connection, span, kind, ats, limit)
+
+
+def totals_of(
+    connection: Connection, span: Span, kind: TotalOf, ats: range, owner_ids: Collection[int]
+) -> dict[int, Sums]:
+    """The sums of each of these users, or upstream keys, over a stretch of time."""
+    return sums.totals_of(connection, span, kind, ats, owner_ids)
 
 
 def usage_of(

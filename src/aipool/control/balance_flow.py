@@ -223,6 +223,7 @@ def page(
             connection, user_id, days=wanted.days, before=read.group, limit=limit + 1
         )
     names = token_names(connection, {token_id for _, token_id, _ in groups})
+    left = _left_after(connection, user_id, [(day, token_id) for day, token_id, _ in groups])
     items: list[Change] = []
     while (alone or groups) and len(items) < limit:
         if alone and (not groups or alone[0].transfer.at_ms // DAY_MS >= groups[0][0]):
@@ -231,8 +232,8 @@ def page(
             read = read._replace(seq=booked.seq)
         else:
             day, token_id, sums = groups.pop(0)
-            left = _left_after(connection, user_id, token_id, day)
-            items.append(_group(day, Named(id=token_id, name=names.get(token_id)), sums, left))
+            token = Named(id=token_id, name=names.get(token_id))
+            items.append(_group(day, token, sums, left.get((day, token_id))))
             read = read._replace(group=(day, token_id))
     wallet = ledger.wallet_balance(connection, user_id)
     return Flow(
@@ -258,24 +259,13 @@ def _alone(
     return found[:limit]
 
 
-def _left_after(connection: Connection, user_id: int, token_id: int, day: int) -> int | None:
-    """The balance after the newest call of a token on a day, if the log still has it."""
-    search = _search(user_id, token_id, day)
-    newest = calls.page(connection, search, limit=1).rows
-    if not newest:
-        return None
-    rid = newest[0].rid
-    return ledger.balances_after_calls(connection, [rid]).get(rid)
-
-
-def _search(user_id: int, token_id: int, day: int) -> Search:
-    return Search(
-        user_id=user_id,
-        token_id=token_id,
-        charged=True,
-        from_ms=day * DAY_MS,
-        to_ms=(day + 1) * DAY_MS,
-    )
+def _left_after(
+    connection: Connection, user_id: int, groups: list[tuple[int, int]]
+) -> dict[tuple[int, int], int]:
+    """The balance after the newest call of each (day, token) that the log still has."""
+    newest = calls.newest_charged(connection, user_id, groups)
+    left = ledger.balances_after_calls(connection, newest.values())
+    return {group: left[rid] for group, rid in newest.items() if rid in left}
 
 
 def taken(
@@ -288,7 +278,14 @@ def taken(
             "the log has let the calls of this day go; the export has each of them",
         )
     before = place_of(cursor) if cursor else None
-    found = calls.page(connection, _search(user_id, token_id, day), before=before, limit=limit)
+    search = Search(
+        user_id=user_id,
+        token_id=token_id,
+        charged=True,
+        from_ms=day * DAY_MS,
+        to_ms=(day + 1) * DAY_MS,
+    )
+    found = calls.page(connection, search, before=before, limit=limit)
     after = ledger.balances_after_calls(connection, [call.rid for call in found.rows])
     items = [
         Taken(

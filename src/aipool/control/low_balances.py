@@ -113,10 +113,7 @@ def find(connection: Connection, at_ms: int, limit_nano: int) -> Found:
     has not chosen one; 0 = nobody is told."""
     hour = at_ms // HOUR_MS
     lately = range(max(0, hour - 1), hour + 1)
-    spent = calls.totals_by(
-        connection, Span.HOUR, TotalOf.USER, lately, "owner_id", limit=_LOOKED_AT_MAX
-    )
-    callers = [user_id for user_id, _ in spent]
+    callers = calls.dearest(connection, Span.HOUR, TotalOf.USER, lately, limit=_LOOKED_AT_MAX)
     told = accounts.told_of_low_balance(connection, callers)
     found = Found([], [])
     for user in accounts.users_by_ids(connection, callers).values():

@@ -295,14 +295,10 @@ def of_all(connection: Connection, wanted: Stretch) -> StatisticsOfAll:
     """The statistics of the platform."""
     span, ats = wanted.span, wanted.ats
     series = calls.totals(connection, span, TotalOf.EVERYBODY, ats)
-    models, of_groups = (
-        calls.totals_by(connection, span, TotalOf.EVERYBODY, ats, name, limit=_SHOWN_MAX)
-        for name in ("model", "group_id")
-    )
-    users, keys = (
-        calls.totals_by(connection, span, kind, ats, "owner_id", limit=_SHOWN_MAX)
-        for kind in (TotalOf.USER, TotalOf.KEY)
-    )
+    parts = calls.by_group_and_model(connection, span, ats)
+    models = _largest(_folded((model, sums) for (_, model), sums in parts.items()))
+    of_groups = _largest(_folded((group_id, sums) for (group_id, _), sums in parts.items()))
+    users, keys = (_owners(connection, wanted, kind) for kind in (TotalOf.USER, TotalOf.KEY))
     people = accounts.users_by_ids(connection, [user_id for user_id, _ in users])
     labels = {user_id: user.label for user_id, user in people.items()}
     whole = _together(series.values())
@@ -318,6 +314,13 @@ def of_all(connection: Connection, wanted: Stretch) -> StatisticsOfAll:
         by_key=_by(keys, key_names(connection)),
         latency=_latency(connection, wanted, 0),
     )
+
+
+def _owners(connection: Connection, wanted: Stretch, kind: TotalOf) -> list[tuple[int, Sums]]:
+    span, ats = wanted.span, wanted.ats
+    owner_ids = calls.dearest(connection, span, kind, ats, limit=_SHOWN_MAX)
+    found = calls.totals_of(connection, span, kind, ats, owner_ids)
+    return [(owner_id, found[owner_id]) for owner_id in owner_ids]
 
 
 def _by(found: list[tuple[int, Sums]], names: Mapping[int, str]) -> list[EarnedBy]:

@@ -7,7 +7,7 @@ guesses of ten million rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -19,6 +19,7 @@ from aipool.calls.store import select_calls
 from aipool.calls.tables import INDEXED, ONLY, calls_table
 from aipool.calls.types import (
     CLIENT_LEFT,
+    DAY_MS,
     FAILURES_FROM,
     CallRow,
     Outcomes,
@@ -142,6 +143,32 @@ def statement_of(
         older = sa.or_(at < before.at_ms, _looked_at(table.c.rid) < before.rid)
         statement = statement.where(at <= before.at_ms, older)
     return statement
+
+
+def newest_charged(
+    connection: Connection,
+    month: str,
+    user_id: int,
+    groups: Collection[tuple[int, int]],
+    from_ms: int,
+) -> dict[tuple[int, int], str]:
+    """Of each (day, token) that lies in a month, the newest call from `from_ms` on that its user
+    was charged for. One statement, and in it one step in the token's index each."""
+    wanted = ", ".join(
+        f"({day}, {token_id}, {max(from_ms, day * DAY_MS)}, {(day + 1) * DAY_MS})"
+        for day, token_id in groups
+    )
+    found = connection.execute(
+        sa.text(
+            f"WITH wanted (day, token_id, from_ms, to_ms) AS (VALUES {wanted})"  # noqa: S608
+            f" SELECT day, token_id, (SELECT rid FROM {calls_table(month).name} AS one"
+            " WHERE one.token_id = wanted.token_id AND one.at_ms >= wanted.from_ms"
+            " AND one.at_ms < wanted.to_ms AND one.user_id + 0 = :user_id"
+            " AND one.charged_nano > 0 ORDER BY one.at_ms DESC, one.rid DESC LIMIT 1) FROM wanted"
+        ),
+        {"user_id": user_id},
+    )
+    return {(day, token_id): rid for day, token_id, rid in found if rid is not None}
 
 
 def _in_class(table: sa.Table, outcome: Outcomes) -> sa.ColumnElement[bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -77,22 +77,53 @@ def totals(
     return {row[0]: Sums._make(row[1:]) for row in found}
 
 
-def totals_by(
-    connection: Connection, span: Span, kind: TotalOf, ats: range, name: str, limit: int
-) -> list[tuple[Any, Sums]]:
-    """The sums over a stretch of time, by what stands in a column of the key: the dearest, then
-    the most often called."""
+def by_group_and_model(
+    connection: Connection, span: Span, ats: range
+) -> dict[tuple[int, str], Sums]:
+    """Everybody's sums over a stretch of time."""
     table = usage_totals.c
-    by, summed = table[name], _sums_of(usage_totals)
-    dearest = [summed[SUMS.index(one)].desc() for one in ("charged_nano", "calls")]
+    by = (table.group_id, table.model)
     found = connection.execute(
-        sa.select(by, *summed)
-        .where(table.span == span, table.kind == kind, table.at >= ats.start, table.at < ats.stop)
-        .group_by(by)
-        .order_by(*dearest, by)
+        sa.select(*by, *_sums_of(usage_totals))
+        .where(*_within(span, TotalOf.EVERYBODY, ats))
+        .group_by(*by)
+    )
+    return {(row[0], row[1]): Sums._make(row[2:]) for row in found}
+
+
+def dearest(connection: Connection, span: Span, kind: TotalOf, ats: range, limit: int) -> list[int]:
+    """The owners that were charged most over a stretch of time, then those that called most."""
+    owner = usage_totals.c.owner_id
+    # Nothing but what decides: all owners are sorted for it, and the rest of their sums would
+    # be sorted with them.
+    most = [whole_sum(usage_totals.c[name]).desc() for name in ("charged_nano", "calls")]
+    found = connection.execute(
+        sa.select(owner)
+        .where(*_within(span, kind, ats))
+        .group_by(owner)
+        .order_by(*most, owner)
         .limit(limit)
     )
-    return [(row[0], Sums._make(row[1:])) for row in found]
+    return list(found.scalars())
+
+
+def totals_of(
+    connection: Connection, span: Span, kind: TotalOf, ats: range, owner_ids: Collection[int]
+) -> dict[int, Sums]:
+    """The sums of each of these owners over a stretch of time."""
+    owner = usage_totals.c.owner_id
+    found = connection.execute(
+        sa.select(owner, *_sums_of(usage_totals))
+        # Each time by itself: the owner stands behind it in the key.
+        .where(usage_totals.c.at.in_(ats), *_within(span, kind, ats), owner.in_(owner_ids))
+        .group_by(owner)
+    )
+    return {row[0]: Sums._make(row[1:]) for row in found}
+
+
+def _within(span: Span, kind: TotalOf, ats: range) -> list[sa.ColumnElement[bool]]:
+    table = usage_totals.c
+    return [table.span == span, table.kind == kind, table.at >= ats.start, table.at < ats.stop]
 
 
 def usage_of(
