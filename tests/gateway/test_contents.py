@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from aipool.calls import contents
+from aipool.calls.types import Said
 from aipool.control.contents import sweep
 from aipool.doors.contents import TEXT_BYTES_MAX
 from aipool.gateway.contents import Keeping
@@ -48,9 +49,7 @@ def test_what_is_short_is_whole() -> None:
 # --- against the whole platform -----------------------------------------------------------------
 
 
-def said_in(
-    running: Platform, rid: str, user_id: int, at_ms: int | None = None
-) -> contents.Said | None:
+def said_in(running: Platform, rid: str, user_id: int, at_ms: int | None = None) -> Said | None:
     keyring = load_keyring(running.data_dir)
     with running.database.read() as connection:
         return contents.get(connection, keyring, rid, user_id=user_id, now_ms=at_ms or now_ms())

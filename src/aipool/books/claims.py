@@ -16,7 +16,8 @@ import structlog
 
 from aipool.books.access import Access
 from aipool.calls import claims
-from aipool.calls.claims import Asked, Owner
+from aipool.calls.claims import Owner
+from aipool.calls.types import KeyAsked
 from aipool.doors.frames import Claim, Claimed, Unclaim, Verdict
 from aipool.kit.clock import now_ms
 from aipool.kit.db import PASSING_ERRORS, Transaction
@@ -85,7 +86,7 @@ def _decided(
     for epoch, message, _ in asked:
         owner = None
         if isinstance(message, Claim):
-            wanted = Asked(message.token_id, message.key, message.body, message.rid, epoch)
+            wanted = KeyAsked(message.token_id, message.key, message.body, message.rid, epoch)
             owner = claims.claim(tx, wanted, at_ms=at_ms)
         else:
             claims.unclaim(tx, message.token_id, message.key, message.rid)

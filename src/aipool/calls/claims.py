@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
-from aipool.calls import claims_store as store
 from aipool.calls import service
+from aipool.calls.store import claims as store
+from aipool.calls.types import KeyAsked
 from aipool.kit.db import Transaction
 from aipool.ledger import service as ledger
 from aipool.ledger.types import EpochState
@@ -22,17 +23,6 @@ from aipool.ledger.types import EpochState
 KEPT_MS = 24 * 3_600_000
 #: Rows that one transaction deletes.
 _SWEPT_MAX = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A call that wants a key. key, body: SHA-256 of what the client sent."""
-
-    token_id: int
-    key: bytes
-    body: bytes
-    rid: str
-    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +35,7 @@ class Owner:
     charge_nano: int | None
 
 
-def claim(tx: Transaction, asked: Asked, *, at_ms: int) -> Owner | None:
+def claim(tx: Transaction, asked: KeyAsked, *, at_ms: int) -> Owner | None:
     """The call that has the key; None = nobody had, and now it is the one that asks."""
     owner = store.owner(tx.connection, asked.token_id, asked.key)
     if owner is not None and owner.at_ms > at_ms - KEPT_MS and owner.rid != asked.rid:

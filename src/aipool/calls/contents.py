@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
-from aipool.calls import contents_store as store
+from aipool.calls.store import contents as store
+from aipool.calls.types import Said
 from aipool.kit.db import Transaction
 from aipool.kit.sealing import Keyring
 
 #: Rows that one transaction deletes.
 _SWEPT_MAX = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A request and its answer, as text: what was no UTF-8 is shown by its sign.
-
-    request_cut, answer_cut: only the beginning was kept.
-    """
-
-    rid: str
-    token_id: int
-    user_id: int
-    expires_at_ms: int
-    request: str
-    request_cut: bool
-    answer: str
-    answer_cut: bool
 
 
 def keep(tx: Transaction, keyring: Keyring, said: Iterable[Said]) -> None:

@@ -331,3 +331,31 @@ def used_by(call: CallRow | CheckedCall) -> Usage:
         call.reasoning_tokens,
         _UNITS.decode(call.units) if call.units else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAsked:
+    """A call that wants an idempotency key. key, body: SHA-256 of what the client sent."""
+
+    token_id: int
+    key: bytes
+    body: bytes
+    rid: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A request and its answer, as text: what was no UTF-8 is shown by its sign.
+
+    request_cut, answer_cut: only the beginning was kept.
+    """
+
+    rid: str
+    token_id: int
+    user_id: int
+    expires_at_ms: int
+    request: str
+    request_cut: bool
+    answer: str
+    answer_cut: bool

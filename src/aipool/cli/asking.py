@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from aipool.cli.options import DataDir, Output, OutputOption, parsed
+from aipool.cli.options import DataDir, KeyName, Output, OutputOption, VendorName, parsed
 from aipool.cli.output import say, show_record, show_rows
-from aipool.cli.pool import KeyName, VendorName
 
 if TYPE_CHECKING:
     from aipool.catalog.proposals import Terms

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aipool.cli.options import DataDir, KeyStdin, Output, OutputOption, parsed
+from aipool.cli.options import DataDir, KeyName, KeyStdin, Output, OutputOption, VendorName, parsed
 from aipool.cli.output import say, show_record, show_rows
-from aipool.cli.pool import KeyName, VendorName
 
 if TYPE_CHECKING:
     from aipool.pool.types import KeyListed

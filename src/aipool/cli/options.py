@@ -25,6 +25,8 @@ DataDir = Annotated[
     typer.Option("--data-dir", help="Where data live; default AIPOOL_DATA_DIR.", metavar="DIR"),
 ]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print the result.")]
+VendorName = Annotated[str, typer.Argument(help="The vendor's name.", metavar="VENDOR")]
+KeyName = Annotated[str, typer.Argument(help="The key's name.", metavar="NAME")]
 Phone = Annotated[str, typer.Argument(help="The user's phone number.", metavar="PHONE")]
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input.")

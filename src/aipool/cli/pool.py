@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aipool.cli.options import DataDir, KeyStdin, Output, OutputOption, confirm, parsed
+from aipool.cli.options import DataDir, KeyStdin, Output, OutputOption, VendorName, confirm, parsed
 from aipool.cli.options import Yes as YesOption
 from aipool.cli.output import say, show_record, show_rows
 
@@ -14,8 +14,6 @@ VENDOR_COLUMNS = ("id", "name", "type", "base_url", "keys")
 TYPE_COLUMNS = ("type", "title", "base_url", "key_page")
 KEYWORD_COLUMNS = ("id", "vendor_type", "phrase", "action")
 
-VendorName = Annotated[str, typer.Argument(help="The vendor's name.", metavar="VENDOR")]
-KeyName = Annotated[str, typer.Argument(help="The key's name.", metavar="NAME")]
 Ordering = Annotated[
     str | None, typer.Option(help="How keys are chosen: priority, weighted or least_latency.")
 ]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from aipool.calls.tables import idempotency_keys
-
-if TYPE_CHECKING:
-    from aipool.calls.claims import Asked
+from aipool.calls.types import KeyAsked
 
 
 class Row(NamedTuple):
@@ -41,7 +39,7 @@ _PUT = sa.text(
 )
 
 
-def put(connection: Connection, asked: Asked, *, at_ms: int) -> None:
+def put(connection: Connection, asked: KeyAsked, *, at_ms: int) -> None:
     """The key is this call's."""
     connection.execute(
         _PUT,

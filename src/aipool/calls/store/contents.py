@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from aipool.calls.tables import call_contents
-
-if TYPE_CHECKING:
-    from aipool.calls.contents import Said
+from aipool.calls.types import Said
 
 
 class Row(NamedTuple):
