@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,7 +100,6 @@ def test_a_low_balance_is_told_once_until_it_was_good_again(
         world.database,
         world.secrets.keyring,
         settings_of(world),
-        chance=lambda: 0.0,
         clock_ms=lambda: clock[0],
     )
 
@@ -146,14 +144,3 @@ def test_a_vendor_that_tells_no_balance_raises_no_alert(world: World, vendor: Sm
 
     assert uvloop.run(job.look()) == 0
     assert told(world) == []
-
-
-def test_the_job_ends_when_it_is_closed(world: World) -> None:
-    async def run() -> None:
-        job = Balances(world.database, world.secrets.keyring, settings_of(world))
-        job.start()
-        await asyncio.sleep(0)
-        await job.close()
-        assert len(asyncio.all_tasks()) == 1
-
-    uvloop.run(run())

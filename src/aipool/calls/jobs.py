@@ -14,17 +14,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import structlog
 from sqlalchemy.engine import Connection
 
 from aipool.calls import service as calls
 from aipool.calls.types import DAY_HOURS, DAY_MS
 from aipool.kit.clock import now_ms
-from aipool.kit.db import PASSING_ERRORS, Database, Transaction
+from aipool.kit.db import Database, Transaction
+from aipool.kit.recurring import Recurring
 from aipool.ledger import service as ledger
 
 EVERY_SECONDS = 3600.0
-#: A process that is started again and again does not begin with this.
+#: After the start, in which there is enough to do.
 FIRST_SECONDS = 60.0
 HOURS_DAYS = 100
 WINDOWS_DAYS = 40
@@ -32,11 +32,9 @@ WINDOWS_DAYS = 40
 PAUSE_SECONDS = 0.1
 _WINDOWS_AT_ONCE = 1_000
 
-_log = structlog.get_logger()
-
 
 class LettingGo:
-    """The job. Made, started and closed in the control process's event loop.
+    """`job` does it each hour, and ends between two bites.
 
     keep_days: how long rows of calls are kept, as it is set now; 0 = for ever.
     """
@@ -53,28 +51,9 @@ class LettingGo:
         self._keep_days = keep_days
         self._clock_ms = clock_ms
         self._pause_seconds = pause_seconds
-        self._running: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Lets go from now on, every hour."""
-        self._running = asyncio.get_running_loop().create_task(self._run_forever())
-
-    async def close(self) -> None:
-        """Ends between two bites."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
-
-    async def _run_forever(self) -> None:
-        await asyncio.sleep(FIRST_SECONDS)
-        while True:
-            try:
-                await self.run()
-            except PASSING_ERRORS as error:
-                _log.warning("letting_go_without_database", reason=str(error))
-            except Exception as mistake:  # noqa: BLE001 - of this run; the next one comes
-                _log.error("letting_go_failed", mistake=type(mistake).__name__)
-            await asyncio.sleep(EVERY_SECONDS)
+        self.job = Recurring(
+            "letting_go", self.run, every_seconds=EVERY_SECONDS, first_seconds=FIRST_SECONDS
+        )
 
     async def run(self) -> None:
         """Everything that is too old now goes."""

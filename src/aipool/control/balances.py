@@ -9,7 +9,6 @@ next time: whether its keys work is found out by calls.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -18,8 +17,9 @@ import structlog
 from aipool.config import Settings
 from aipool.control.asking import Clients, Subject, ask_balance, open_clients, subject_of
 from aipool.kit.clock import now_ms
-from aipool.kit.db import PASSING_ERRORS, Database
+from aipool.kit.db import Database
 from aipool.kit.errors import BusinessError
+from aipool.kit.recurring import Recurring
 from aipool.kit.sealing import Keyring, Unsealable
 from aipool.notices.service import raise_alert
 from aipool.notices.types import Event
@@ -38,10 +38,7 @@ _log = structlog.get_logger()
 
 
 class Balances:
-    """The job. Made, started and closed in the control process's event loop.
-
-    chance: in [0, 1).
-    """
+    """`job` looks every quarter of an hour."""
 
     def __init__(
         self,
@@ -49,39 +46,15 @@ class Balances:
         keyring: Keyring,
         settings: Settings,
         *,
-        chance: Callable[[], float] = random.random,
         clock_ms: Callable[[], int] = now_ms,
     ) -> None:
         self._database = database
         self._keyring = keyring
         self._settings = settings
-        self._chance = chance
         self._clock_ms = clock_ms
         #: When it was told that a key's balance is low, by the key's id.
         self._told: dict[int, int] = {}
-        self._looking: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Looks from now on. The first look comes some time after the start: a process that is
-        restarted again and again does not ask again and again."""
-        self._looking = asyncio.get_running_loop().create_task(self._look_forever())
-
-    async def close(self) -> None:
-        """Looks no more."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
-
-    async def _look_forever(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY_SECONDS * (1 + JITTER * self._chance()))
-            try:
-                await self.look()
-            except PASSING_ERRORS as error:
-                _log.warning("balances_without_database", reason=str(error))
-            except Exception as mistake:  # noqa: BLE001 - of this look; the next one comes
-                # Its name alone: its text may hold what it was working on.
-                _log.error("balances_failed", mistake=type(mistake).__name__)
+        self.job = Recurring("balances", self.look, every_seconds=EVERY_SECONDS, jitter=JITTER)
 
     async def look(self) -> int:
         """Asks for every balance that is watched, once. Gives how many alerts were raised."""

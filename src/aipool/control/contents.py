@@ -7,7 +7,6 @@ then what is over is deleted, and what is left of tokens whose owners want nothi
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -18,11 +17,12 @@ from sqlalchemy.engine import Connection
 
 from aipool.api_tokens import service as api_tokens
 from aipool.calls import contents
-from aipool.calls.contents import Said
+from aipool.calls.types import Said
 from aipool.doors.contents import Content, decode
 from aipool.doors.frames import Splitter
 from aipool.kit.clock import now_ms
 from aipool.kit.db import PASSING_ERRORS, Database
+from aipool.kit.recurring import Recurring, outliving_mistakes
 from aipool.kit.sealing import Keyring
 
 _log = structlog.get_logger()
@@ -42,23 +42,28 @@ class ContentKeeper:
         self._waiting: deque[Content] = deque(maxlen=_WAITING_MAX)
         self._wake = asyncio.Event()
         self._server: asyncio.Server | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._sweeping = Recurring("sweep_of_contents", self._sweep, every_seconds=_SWEEP_SECONDS)
 
     async def start(self, listener: socket.socket) -> None:
         """Listen, and begin."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: _Receiver(self._take), sock=listener)
-        self._tasks = [loop.create_task(self._write_forever()), loop.create_task(self._sweep())]
+        self._writing = loop.create_task(self._write_forever())
+        self._sweeping.start()
 
     async def close(self) -> None:
         """Write what waits, and end."""
         if self._server is not None:
             self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(*PASSING_ERRORS):
-            await self._write_some()
+        await self._sweeping.close()
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+        # A database that is away is not waited for once more with each.
+        with outliving_mistakes("contents"):
+            while self._waiting:
+                await self._write_some()
 
     def _take(self, content: Content) -> None:
         if len(self._waiting) == _WAITING_MAX:
@@ -90,14 +95,7 @@ class ContentKeeper:
             contents.keep(tx, self._keyring, some)
 
     async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
-            try:
-                await asyncio.to_thread(sweep, self._database, now_ms())
-            except PASSING_ERRORS:
-                continue
-            except Exception as mistake:  # noqa: BLE001 - of this sweep; the next one comes
-                _log.error("contents_not_swept", mistake=type(mistake).__name__)
+        await asyncio.to_thread(sweep, self._database, now_ms())
 
 
 def sweep(database: Database, at_ms: int) -> None:

@@ -10,15 +10,15 @@ Logs name a channel, never its address.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 
 import structlog
 
 from aipool.config import Settings
 from aipool.kit.clock import now_ms
-from aipool.kit.db import PASSING_ERRORS, Database
+from aipool.kit.db import Database
 from aipool.kit.outbound import Vet
+from aipool.kit.recurring import Recurring, outliving_mistakes
 from aipool.kit.sealing import Keyring
 from aipool.notices import service as notices
 from aipool.notices.sending import Outcome, Sender
@@ -56,44 +56,30 @@ class Deliveries:
         self._sender = sender or Sender(vet, settings.limits, settings.upstream_ca_file)
         self._clock_ms = clock_ms
         self._pause_seconds = pause_seconds
-        self._told = asyncio.Event()
         self._channels: dict[ChannelId, asyncio.Task[None]] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._looking = Recurring(
+            "notices", self._look, every_seconds=LOOK_SECONDS, first_seconds=0
+        )
         self._tidied_at_ms = 0
 
     def start(self) -> None:
         """Looks from now on."""
-        self._looking = asyncio.get_running_loop().create_task(self._look_forever())
+        self._looking.start()
 
     def wake(self) -> None:
         """Look now: something was raised."""
-        self._told.set()
+        self._looking.wake()
 
     async def close(self) -> None:
         """Ends everything. What is under way is repeated by the next process."""
+        await self._looking.close()
         tasks = [*self._channels.values()]
-        if self._looking is not None:
-            tasks.append(self._looking)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._sender.close()
 
     # --- inside -----------------------------------------------------------------------------
-
-    async def _look_forever(self) -> None:
-        while True:
-            self._told.clear()
-            try:
-                await self._look()
-            except PASSING_ERRORS as error:
-                _log.warning("notices_without_database", reason=str(error))
-            except Exception as mistake:  # noqa: BLE001 - of this look; the next one comes
-                self._tell_mistake(mistake)
-            # Not wait_for: when the event comes with the cancelling, that would swallow the latter.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._told.wait()
 
     async def _look(self) -> None:
         for channel_id in await asyncio.to_thread(self._due):
@@ -107,17 +93,14 @@ class Deliveries:
     async def _serve(self, channel_id: ChannelId) -> None:
         """Sends what is due on one channel, one after the other."""
         try:
-            while claimed := await asyncio.to_thread(self._claim, channel_id):
-                delivery, channel, secrets = claimed
-                outcome = await self._send(delivery, channel, secrets)
-                await asyncio.to_thread(self._end, delivery, channel, outcome)
-                await asyncio.sleep(self._pause_seconds.get(channel.kind, 0.0))
-            # What came due between the last claim and this moment was passed over.
-            self.wake()
-        except PASSING_ERRORS as error:
-            _log.warning("notices_without_database", reason=str(error))
-        except Exception as mistake:  # noqa: BLE001 - of this channel; the others go on
-            self._tell_mistake(mistake)
+            with outliving_mistakes("notices"):
+                while claimed := await asyncio.to_thread(self._claim, channel_id):
+                    delivery, channel, secrets = claimed
+                    outcome = await self._send(delivery, channel, secrets)
+                    await asyncio.to_thread(self._end, delivery, channel, outcome)
+                    await asyncio.sleep(self._pause_seconds.get(channel.kind, 0.0))
+                # What came due between the last claim and this moment was passed over.
+                self.wake()
         finally:
             del self._channels[channel_id]
 
@@ -125,12 +108,9 @@ class Deliveries:
         try:
             return await self._sender.send(channel, secrets, delivery.notice, self._clock_ms())
         except Exception as mistake:  # noqa: BLE001 - counts as a try, or it came again for ever
-            self._tell_mistake(mistake)
+            # Its name alone: its text may hold what it was working on.
+            _log.error("notices_failed", mistake=type(mistake).__name__)
             return Outcome(f"it could not be sent ({type(mistake).__name__})")
-
-    def _tell_mistake(self, mistake: Exception) -> None:
-        # Its name alone: its text may hold what it was working on.
-        _log.error("notices_failed", mistake=type(mistake).__name__)
 
     # --- in threads -------------------------------------------------------------------------
 

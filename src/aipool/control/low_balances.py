@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-import structlog
 from sqlalchemy.engine import Connection
 
 from aipool.accounts import service as accounts
@@ -17,8 +16,9 @@ from aipool.accounts.types import Status, User
 from aipool.calls import service as calls
 from aipool.calls.types import HOUR_MS, Span, TotalOf
 from aipool.kit.clock import now_ms
-from aipool.kit.db import PASSING_ERRORS, Database
+from aipool.kit.db import Database
 from aipool.kit.money import format_cny
+from aipool.kit.recurring import Recurring
 from aipool.ledger import service as ledger
 from aipool.notices.codes import Locale, letter_of_low_balance
 from aipool.site.messages import Messenger
@@ -28,8 +28,6 @@ from aipool.site.types import DEFAULT_LOCALE, LOW_BALANCE, NAME
 EVERY_SECONDS = 60.0
 #: Of those who called, so many who spent the most.
 _LOOKED_AT_MAX = 10_000
-
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +49,15 @@ class Found:
 
 
 class LowBalances:
-    """The job. Made, started and closed in the control process's event loop."""
+    """`job` looks each minute."""
 
     def __init__(self, database: Database, site: Site, messenger: Messenger) -> None:
         self._database = database
         self._site = site
         self._messenger = messenger
-        self._running: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Looks each minute from now on."""
-        self._running = asyncio.get_running_loop().create_task(self._run_forever())
-
-    async def close(self) -> None:
-        """Ends it."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
-
-    async def _run_forever(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            try:
-                await self.look(now_ms())
-            except PASSING_ERRORS as error:
-                _log.warning("low_balances_not_looked_at", reason=str(error))
-            except Exception as mistake:  # noqa: BLE001 - of this look; the next one comes
-                _log.error("low_balances_failed", mistake=type(mistake).__name__)
+        self.job = Recurring(
+            "low_balances", lambda: self.look(now_ms()), every_seconds=EVERY_SECONDS
+        )
 
     async def look(self, at_ms: int) -> None:
         """Tell whom it is time to tell."""

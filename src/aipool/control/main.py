@@ -19,21 +19,26 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from aipool.accounts.failed_logins import FailedLogins
 from aipool.calls.jobs import LettingGo
+from aipool.config import Settings
 from aipool.control.app import create_app
 from aipool.control.asking import open_clients
 from aipool.control.balances import Balances
 from aipool.control.contents import ContentKeeper
 from aipool.control.deliveries import Deliveries
+from aipool.control.login_warnings import LoginWarnings
 from aipool.control.low_balances import LowBalances
 from aipool.control.sandbox import start_sandbox
 from aipool.doors.contents import SOCKET_NAME
 from aipool.installation import run_directory
 from aipool.kit import logging
-from aipool.kit.db import open_database
+from aipool.kit.db import Database, open_database
 from aipool.kit.digests import load_pepper
-from aipool.kit.sealing import load_keyring
+from aipool.kit.recurring import Recurring
+from aipool.kit.sealing import Keyring, load_keyring
 from aipool.process import Child
+from aipool.site.messages import Messenger
 from aipool.site.service import Site
 from aipool.site.types import CALL_RETENTION_DAYS
 
@@ -66,13 +71,9 @@ async def _serve(child: Child) -> None:
         app = create_app(database, settings, pepper, keyring, clients)
         deliveries = Deliveries(database, keyring, settings)
         deliveries.start()
-        balances = Balances(database, keyring, settings)
-        balances.start()
-        site = Site(settings, keyring)
-        letting_go = LettingGo(database, lambda now: site.value(now, CALL_RETENTION_DAYS))
-        letting_go.start()
-        low_balances = LowBalances(database, site, app.state.messenger)
-        low_balances.start()
+        running = jobs(database, keyring, settings, app.state.messenger, app.state.failed_logins)
+        for job in running:
+            job.start()
         contents = ContentKeeper(database, keyring)
         await contents.start(private_socket(run.path / SOCKET_NAME))
         sandbox = await start_sandbox(private_socket(run.sandbox_socket), settings.limits)
@@ -84,14 +85,30 @@ async def _serve(child: Child) -> None:
             await server.serve(sockets=[private_socket(run.control_socket)])
         finally:
             await contents.close()
-            await low_balances.close()
-            await letting_go.close()
-            await balances.close()
+            for job in running:
+                await job.close()
             await deliveries.close()
             await app.state.messenger.close()
             await sandbox.drain(_STOP_SECONDS)
             await sandbox.close()
             database.close()
+
+
+def jobs(
+    database: Database,
+    keyring: Keyring,
+    settings: Settings,
+    messenger: Messenger,
+    failed_logins: FailedLogins,
+) -> list[Recurring]:
+    """What is done now and then, beside the pages."""
+    site = Site(settings, keyring)
+    return [
+        Balances(database, keyring, settings).job,
+        LettingGo(database, lambda now: site.value(now, CALL_RETENTION_DAYS)).job,
+        LowBalances(database, site, messenger).job,
+        LoginWarnings(database, site, messenger, failed_logins).job,
+    ]
 
 
 class Server(uvicorn.Server):
