@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from aipool.api_tokens.types import Reset
-from aipool.apply.document import Document, read_document
+from aipool.apply.document import read_document
+from aipool.apply.entries import Document
 from aipool.apply.nodes import ApplyRefused
 from aipool.groups.types import NO_CALL_LIMITS, CallLimits
 from aipool.rating.types import Price

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from aipool.apply.document import ModelEntry, read_document
+from aipool.apply.document import read_document
+from aipool.apply.entries import ModelEntry
 from aipool.apply.nodes import ApplyRefused
 from aipool.catalog.quoting import amounts_of
+from aipool.catalog.types import NOT_SAID, TYPED
 
 FILE = """
 models:
@@ -53,6 +55,14 @@ def test_a_written_zero_is_meant() -> None:
     assert read("{input: 0, output: 0, call: 0.01}").free
     with pytest.raises(ApplyRefused, match="input"):
         read("{output: 0}")
+
+
+def test_a_written_cost_of_nothing_is_typed_and_one_that_is_left_out_is_not_said() -> None:
+    written = read("{input: 2, output: 8}", cost="{input: 0, output: 0}").routes[0]
+    left_out = FILE.replace(", cost: {cost}", "").format(price="{input: 2, output: 8}", kind="chat")
+
+    assert written.cost_quote == TYPED
+    assert read_document(left_out, {}).models[0].routes[0].cost_quote == NOT_SAID
 
 
 def test_a_cost_in_another_currency_has_its_rate_and_day() -> None:

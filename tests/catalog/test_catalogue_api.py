@@ -191,6 +191,39 @@ def test_what_no_group_of_the_caller_may_call_is_not_there(opened: Api) -> None:
     assert opened.signed_in(Role.ADMIN).ask("GET", MODELS).status == 200
 
 
+def test_s3_9_a_model_that_nobody_described_is_shown_with_the_way_to_call_it(opened: Api) -> None:
+    name = sold(opened)
+    own = sold(opened)
+    opened.good("PATCH", f"{MODELS}/{own}", {"endpoints": ["/v1/own"]})
+    client = opened.signed_in()
+
+    assert client.good("GET", f"/api/models/{name}")["endpoints"] == ["/v1/chat/completions"]
+    listed = {one["name"]: one for one in client.good("GET", "/api/models?limit=100")["items"]}
+    assert listed[name]["endpoints"] == ["/v1/chat/completions"]
+    assert listed[own]["endpoints"] == ["/v1/own"]
+
+
+def test_a_model_whose_routes_are_for_other_groups_is_not_there(opened: Api) -> None:
+    name = sold(opened)
+    world = opened.world
+    guest, client = opened.signed_in(), opened.signed_in()
+    assert client.user is not None
+    with world.database.write() as tx:
+        few, _ = groups.put_group(tx, world.act, name="few", multiplier_ppm=1, models=None)
+        groups.grant(tx, world.act, client.user.id, few)
+    (route,) = opened.good("GET", f"{MODELS}/{name}")["routes"]
+    routes = [{"vendor": route["vendor"], "groups": ["few"]}]
+    opened.good("PUT", f"{MODELS}/{name}/routes", {"routes": routes})
+
+    missing = guest.refused(404, "GET", f"/api/models/{name}")
+    shown = client.good("GET", f"/api/models/{name}")
+
+    assert missing["code"] == "model_unknown"
+    assert name not in guest.ask("GET", "/api/models?limit=100").text
+    assert name not in opened.ask("GET", "/api/models?limit=100", headers={}).text
+    assert [one["group"]["name"] for one in shown["offers"]] == ["few"]
+
+
 # --- prices from a list ---------------------------------------------------------------------------
 
 
@@ -212,3 +245,27 @@ def test_prices_are_imported_in_two_steps(opened: Api) -> None:
     assert opened.good("GET", f"{MODELS}/{name}")["quote"]["source"].startswith("p.json 2")
     for wrong, field in (({"cny_per_usd": "0"}, "cny_per_usd"), ({"markup": "0"}, "markup")):
         assert opened.refused(422, "POST", f"{path}/preview", {**asked, **wrong})["field"] == field
+
+
+def test_a_cost_that_was_left_out_comes_from_a_list_and_a_zero_that_was_sent_stays(
+    opened: Api,
+) -> None:
+    name = sold(opened)
+    (route,) = opened.good("GET", f"{MODELS}/{name}")["routes"]
+    file = json.dumps({name: {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}})
+    asked = {"file": file, "cny_per_usd": "7", "models": [name]}
+
+    def costs(**route_sent: Any) -> list[Any]:
+        sent = {"vendor": route["vendor"], **route_sent}
+        put = opened.good("PUT", f"{MODELS}/{name}/routes", {"routes": [sent]})
+        (said,) = put["routes"]
+        sources.append(said["cost_quote"]["source"])
+        (line,) = opened.good("POST", "/api/admin/prices/import/preview", asked)["lines"]
+        found: list[Any] = line["costs"]
+        return found
+
+    sources: list[str] = []
+    assert len(costs()) == 1
+    assert not costs(cost={"input": "0", "output": "0"})
+    assert not costs()
+    assert sources == ["", "typed", "typed"]

@@ -17,10 +17,10 @@ from aipool.catalog import service as catalog
 from aipool.catalog.importing import Applied, Options, Plan, State
 from aipool.catalog.price_sources import Package, PriceList, Where, read_file
 from aipool.catalog.quoting import Exchange, amounts_of
-from aipool.catalog.types import Kind, ModelTerms, Route
+from aipool.catalog.types import TYPED, Kind, ModelTerms, Route
 from aipool.control.parties import vendors_at
 from aipool.kit.errors import Conflict, Invalid
-from aipool.rating.types import Price
+from aipool.rating.types import Extras, Price, Tier
 from tests.world import World, open_world
 
 AT = datetime(2026, 11, 22, 2, tzinfo=UTC)
@@ -251,3 +251,194 @@ def test_a_model_of_another_kind_is_priced_by_its_own_units(world: World) -> Non
 
     assert applied(world, source, planned(world, source)) == (("draw",), ())
     assert read_back(world, "draw")[0]["image"] == "0.42"
+
+
+# --- what nobody has ticked -----------------------------------------------------------------------
+
+CNY = 1_000_000_000
+#: A dollar is a yuan here, so that what is for a token here is for a million of them there.
+AT_COST = Options(Exchange("USD", Decimal(1), "2026-11-22"))
+YUAN = 1e-6
+
+
+def served(world: World, *costs: Price, price: Price, typed: int = 9) -> None:
+    """m1 at this price, with a route for each of these costs. typed: so many of them somebody
+    typed."""
+    with world.database.write() as tx:
+        vendor = world.vendor(tx)
+        routes = tuple(
+            Route(vendor.id, f"m1-{place}", cost) for place, cost in enumerate(costs, start=1)
+        )
+        quotes = (TYPED,) * min(typed, len(routes))
+        made = replace(world.terms(vendor), routes=routes, cost_quotes=quotes, price=price)
+        catalog.put_model(tx, world.act, made)
+
+
+def price(given: float, answered: float, extras: Extras | None = None) -> Price:
+    given_nano = int(given * CNY)
+    return Price(0, given_nano, given_nano, int(answered * CNY), extras)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("input_cost_per_query", "call"),
+        ("output_cost_per_image", "image"),
+        ("output_cost_per_second", "second"),
+        ("input_cost_per_character", "character"),
+    ],
+)
+def test_a_fee_that_a_price_did_not_have_needs_a_tick(world: World, theirs: str, ours: str) -> None:
+    sold(world, price=price(1.08, 4.32))
+    source = listed(m1=text(1.08 * YUAN, 4.32 * YUAN, **{theirs: 0.5}))
+    before = read_back(world)
+
+    plan = planned(world, source, AT_COST)
+
+    assert plan.lines[0].needs == (f"sale of {ours}: new",)
+    with world.database.write() as tx:
+        done = importing.apply(tx, world.act, source, AT_COST, vendors_at, digest=plan.digest)
+    assert done == ((), ("m1",))
+    assert read_back(world) == before
+
+
+def test_a_unit_of_text_that_costs_more_of_its_own_needs_a_tick(world: World) -> None:
+    sold(world, price=price(1, 4))
+    source = listed(m1=text(YUAN, 4 * YUAN, cache_creation_input_token_cost=1.25 * YUAN))
+    same = listed(m1=text(YUAN, 4 * YUAN, cache_creation_input_token_cost=YUAN))
+
+    assert planned(world, source, AT_COST).lines[0].needs == ("sale of cache_write: new",)
+    assert planned(world, same, AT_COST).lines[0].needs == ()
+
+
+def test_what_was_free_of_charge_in_a_price_and_is_no_longer_needs_a_tick(world: World) -> None:
+    sold(world, price=price(0, 4), free=True)
+
+    assert planned(world, listed(m1=text(YUAN, 4 * YUAN)), AT_COST).lines[0].needs == (
+        "it is free on purpose",
+        "sale of input: new",
+        "sale of cached_input: new",
+    )
+
+
+def test_a_first_price_needs_no_tick(world: World) -> None:
+    sold(world, price=NO_COST, enabled=False)
+    source = listed(m1=text(YUAN, 4 * YUAN, input_cost_per_query=0.5))
+
+    assert planned(world, source, AT_COST).lines[0].needs == ()
+
+
+def test_a_sound_that_follows_a_dear_tier_from_now_on_needs_a_tick(world: World) -> None:
+    tier = Tier(1_000, 10 * CNY, 10 * CNY, 40 * CNY)
+    sold(world, price=price(1, 4, Extras(audio_input_nano=CNY, tiers=(tier,))))
+    above = "put_cost_per_token_above_1k_tokens"
+    long = {f"in{above}": 10 * YUAN, f"out{above}": 40 * YUAN}
+    source = listed(m1=text(YUAN, 4 * YUAN, **long))
+
+    assert planned(world, source, AT_COST).lines[0].needs == (
+        "sale of audio_input above 1000: by +900 %",
+    )
+
+
+# --- never below cost -----------------------------------------------------------------------------
+
+
+def test_the_sale_price_covers_a_cost_that_somebody_typed(world: World) -> None:
+    served(world, price(9, 30), NO_COST, price=price(10, 33), typed=1)
+    source = listed(**{"m1-1": text(YUAN, 4 * YUAN), "m1-2": text(YUAN, 4 * YUAN)})
+
+    (line,) = planned(world, source, AT_COST).lines
+
+    assert line.sale_after is not None
+    assert amounts_of(line.sale_after) == {"input": "9", "cached_input": "9", "output": "30"}
+    assert line.needs == ()
+    assert [change.place for change in line.costs] == [2]
+
+
+def test_the_sale_price_covers_a_route_that_the_list_does_not_know(world: World) -> None:
+    served(world, price(9, 30), price(1, 1), price=price(10, 33))
+    known = {"m1-2": text(YUAN, 4 * YUAN)}
+
+    (line,) = planned(world, listed(**known), AT_COST).lines
+
+    assert line.sale_after is not None
+    assert amounts_of(line.sale_after)["output"] == "30"
+    assert not line.costs
+
+
+def test_no_unit_is_sold_below_what_any_route_costs(world: World) -> None:
+    """The one route is dearer by its answers, the other by its questions and by the call."""
+    tier = Tier(2_000, 8 * CNY, 8 * CNY, 9 * CNY)
+    served(
+        world,
+        price(1, 8),
+        price(5, 6, Extras(call_nano=CNY, audio_input_nano=2 * CNY)),
+        price(2, 2, Extras(audio_output_nano=3 * CNY, tiers=(tier,))),
+        price=price(5, 8),
+    )
+
+    (line,) = planned(world, listed(**{"m1-1": text(YUAN, YUAN)}), SEVEN).lines
+
+    assert line.sale_after is not None
+    assert amounts_of(line.sale_after) == {
+        "input": "7.5",
+        "cached_input": "7.5",
+        "output": "12",
+        "audio_input": "12",
+        "audio_output": "12",
+        "call": "1.5",
+        "tiers": [{"above_tokens": 2000, "input": "12", "cached_input": "12", "output": "13.5"}],
+    }
+    assert line.quote.currency == "CNY"
+    assert not any("below" in need for need in line.needs)
+
+
+def test_a_sale_below_a_cost_needs_a_tick(world: World) -> None:
+    sold(world, price=price(1, 4))
+    cheap = replace(AT_COST, markup=Decimal("0.9"))
+    source = listed(m1=text(YUAN, 4 * YUAN))
+
+    (line,) = planned(world, source, cheap).lines
+
+    assert line.needs == (
+        "sale of input below the cost of route 1",
+        "sale of cached_input below the cost of route 1",
+        "sale of output below the cost of route 1",
+    )
+
+
+def test_a_locked_price_that_no_longer_covers_a_cost_needs_a_tick(world: World) -> None:
+    sold(world, price=price(1, 4), price_locked=True)
+
+    (line,) = planned(world, listed(m1=text(YUAN, 5 * YUAN)), AT_COST).lines
+
+    assert (line.sale_after, line.locked) == (None, True)
+    assert line.needs == ("sale of output below the cost of route 1",)
+
+
+def test_a_cost_of_nothing_that_somebody_typed_is_never_overwritten(world: World) -> None:
+    served(world, NO_COST, price=price(7, 28))
+    source = listed(**{"m1-1": text(2 * YUAN, 4 * YUAN)})
+
+    plan = planned(world, source, AT_COST)
+    applied(world, source, planned(world, source), "m1")
+
+    assert not plan.lines[0].costs
+    assert plan.lines[0].sale_after == price(2, 4), "sold at the list's price, nothing is lost"
+    assert read_back(world)[1] == [{"input": "0", "cached_input": "0", "output": "0"}]
+
+
+def test_a_zero_typed_later_where_nobody_had_said_anything_is_typed(world: World) -> None:
+    sold(world)
+    source = listed(m1=text(YUAN, 4 * YUAN))
+    assert planned(world, source).lines[0].costs
+    with world.database.write() as tx:
+        model = catalog.get_model(tx.connection, "m1")
+        (route,) = model.routes
+        said = [route._replace(cost=NO_COST)]
+        assert not catalog.put_routes(tx, world.act, model, said), "nobody says anything"
+        assert catalog.put_routes(tx, world.act, model, said, [TYPED])
+        assert not catalog.put_routes(tx, world.act, model, said, [TYPED])
+        assert catalog.put_routes(tx, world.act, model, [route._replace(cost=NO_COST, groups=(1,))])
+
+    assert not planned(world, source).lines[0].costs

@@ -72,6 +72,16 @@ def test_whether_a_token_may_be_used(terms: dict[str, Any], address: str, code: 
 # --- may it call this model? ----------------------------------------------------------------------
 
 
+def test_a_model_that_no_route_serves_for_the_group_is_refused_for_good() -> None:
+    found = admit(body(), token(), catalogue(model("m", route(1, "m", VIP))))
+
+    assert isinstance(found, Refusal)
+    assert (found.status, found.code) == (403, "model_not_allowed")
+    assert isinstance(
+        admit(body(), token(group_id=VIP), catalogue(model("m", route(1, "m", VIP)))), Admitted
+    )
+
+
 @pytest.mark.parametrize(
     ("terms", "name", "code"),
     [

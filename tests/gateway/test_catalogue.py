@@ -58,6 +58,22 @@ def test_a_token_is_shown_what_both_it_and_its_group_may_call() -> None:
     assert names(99, None) == []
 
 
+def test_a_group_that_no_route_is_for_is_not_sold_the_model() -> None:
+    routed = (
+        model("m", route(1, "m", VIP), route(2, "m", VIP, 99)),
+        model("open", route(1, "m", VIP), route(2)),
+        model("nobody's"),
+    )
+    catalog = catalogue(*routed)
+
+    assert [sold.name for sold in catalog.sold_to(DEFAULT, None)] == ["open"]
+    assert [sold.name for sold in catalog.sold_to(VIP, None)] == ["m"]
+    assert catalog.offer(DEFAULT, "m") is None
+    assert catalog.offer(DEFAULT, "nobody's") is None
+    assert offered(catalog, "m", VIP).model == "m"
+    assert offered(catalog, "open").model == "open"
+
+
 def test_candidates_stand_in_the_order_of_routes_and_then_of_keys() -> None:
     routes = (route(2, "x"), route(1), route(77), route(2, "y", VIP), route(1, "z", DEFAULT))
     catalog = catalogue(model("m", *routes))

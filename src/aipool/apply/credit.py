@@ -36,6 +36,7 @@ def adjustment_nano(text: str) -> int:
             "adjustment_out_of_range",
             f"an adjustment is not 0 and at most {format_cny(AMOUNT_NANO_MAX)} CNY either way, "
             f"not {text}",
+            params={"most": format_cny(AMOUNT_NANO_MAX), "given": text},
         )
     return amount
 

@@ -67,14 +67,24 @@ a password left out stays, and so does a token's secret.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any
 
 from aipool.accounts import rules as account_rules
 from aipool.accounts.types import Role
 from aipool.api_tokens import rules as token_rules
-from aipool.api_tokens.types import Reset, TokenTerms
+from aipool.api_tokens.types import Reset
 from aipool.apply.credit import opening_amount_nano
+from aipool.apply.entries import (
+    Document,
+    GroupEntry,
+    KeywordEntry,
+    ModelEntry,
+    RouteEntry,
+    TokenEntry,
+    UserEntry,
+    VendorEntry,
+)
 from aipool.apply.fields import Reader
 from aipool.apply.nodes import ApplyRefused, Problem, read_nodes
 from aipool.catalog import quoting
@@ -82,6 +92,7 @@ from aipool.catalog import rules as catalog_rules
 from aipool.catalog.types import (
     CONTEXT_TOKENS_DEFAULT,
     MAX_OUTPUT_TOKENS_DEFAULT,
+    NOT_SAID,
     TYPED,
     Kind,
     Quote,
@@ -103,134 +114,6 @@ from aipool.vendors.types import (
     Ordering,
     Timeouts,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class VendorEntry:
-    """A vendor with its keys; `line` and `path` are where problems are reported."""
-
-    line: int
-    path: str
-    name: str
-    type: str
-    base_url: str
-    ordering: Ordering
-    concurrency: int
-    low_balance: str
-    keys: tuple[KeyTerms, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class KeywordEntry:
-    """What a phrase in a vendor's error message means."""
-
-    line: int
-    path: str
-    vendor_type: str
-    phrase: str
-    action: Action
-
-
-@dataclass(frozen=True, slots=True)
-class RouteEntry:
-    """A route, its vendor and groups by name; groups () = all."""
-
-    line: int
-    path: str
-    vendor: str
-    upstream_model: str
-    cost: Price
-    groups: tuple[str, ...] = ()
-    cost_quote: Quote = TYPED
-
-
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    """A model with its routes. free: a 0 was written where it has no price.  said: of maker,
-    description, abilities and endpoints, what is written."""
-
-    line: int
-    path: str
-    name: str
-    kind: Kind
-    context_tokens: int
-    max_output_tokens: int
-    price: Price
-    routes: tuple[RouteEntry, ...]
-    hidden_reasoning: bool = False
-    timeouts: Timeouts = NO_TIMEOUTS
-    free: bool = False
-    quote: Quote = TYPED
-    said: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class GroupEntry:
-    """A pricing group; models None = every model. each_user, whole: see Group."""
-
-    line: int
-    path: str
-    name: str
-    multiplier_ppm: int
-    models: tuple[str, ...] | None
-    each_user: CallLimits
-    whole: CallLimits
-
-
-@dataclass(frozen=True, slots=True)
-class UserEntry:
-    """A user; password None = keep, credit_nano None = no opening credit."""
-
-    line: int
-    path: str
-    phone: str
-    password: str | None
-    credit_nano: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class TokenEntry:
-    """An API token, its user by phone and its group by name; secret None = keep or make."""
-
-    line: int
-    path: str
-    phone: str
-    name: str
-    secret: str | None
-    group: str
-    models: tuple[str, ...] | None
-    ips: tuple[str, ...]
-    expires_at: int
-    limit_nano: int | None
-    reset: Reset
-    total_nano: int | None
-    limits: CallLimits
-
-    def terms(self, group_id: int) -> TokenTerms:
-        """What it says about the token."""
-        return TokenTerms(
-            name=self.name,
-            group_id=group_id,
-            models=self.models,
-            ips=self.ips,
-            expires_at=self.expires_at,
-            limit_nano=self.limit_nano,
-            reset=self.reset,
-            total_nano=self.total_nano,
-            limits=self.limits,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """The whole file; right by itself."""
-
-    vendors: tuple[VendorEntry, ...]
-    models: tuple[ModelEntry, ...]
-    groups: tuple[GroupEntry, ...]
-    users: tuple[UserEntry, ...]
-    tokens: tuple[TokenEntry, ...]
-    keywords: tuple[KeywordEntry, ...] = ()
 
 
 def read_document(text: str, environ: Mapping[str, str]) -> Document:
@@ -394,9 +277,12 @@ def _timeouts(parent: Reader) -> Timeouts:
 def _route(entry: Reader, model: str) -> RouteEntry:
     vendor = entry.parsed("vendor", checked_name, "", required=True)
     upstream_model = entry.parsed("model", catalog_rules.model_name, model)
-    cost, quote, _ = _price(entry.nested("cost"), text_required=True)
+    said = entry.nested("cost")
+    cost, quote, _ = _price(said, text_required=True)
     groups = tuple(dict.fromkeys(entry.texts("groups") or ()))
     entry.finish()
+    if said is None:
+        quote = NOT_SAID
     return RouteEntry(entry.line, entry.path, vendor, upstream_model, cost, groups, quote)
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from aipool.accounts import service as accounts
 from aipool.api_tokens import service as api_tokens
 from aipool.api_tokens.types import ApiToken, TokenTerms
-from aipool.apply.document import Document
+from aipool.apply.entries import Document
 from aipool.groups import service as groups
 from aipool.groups.types import CallLimits, Group
 from aipool.ledger import service as ledger

@@ -21,7 +21,7 @@ from aipool.accounts.passwords import hash_password, password_matches
 from aipool.accounts.types import SessionId, User
 from aipool.api_tokens import service as api_tokens
 from aipool.apply.credit import book_opening_credit
-from aipool.apply.document import (
+from aipool.apply.entries import (
     Document,
     GroupEntry,
     KeywordEntry,

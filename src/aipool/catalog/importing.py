@@ -1,9 +1,10 @@
 """Takes prices over from a list: first a plan, then the plan and nothing else.
 
-For every model: what its routes cost by the list, and a sale price made of the dearest of them,
-times a markup. The operator types the rate, which is kept with its day. What a person wrote is
-left: a sale price that is locked, and a cost that was typed. A change by more than 30 %, to
-nothing, or of what was free on purpose is carried out only for the models that the operator names.
+For every model: what its routes cost by the list, and a sale price that covers what each of them
+costs after that, unit by unit, times a markup. The operator types the rate, which is kept with its
+day. What a person wrote is left: a sale price that is locked, and a cost that was typed, 0 among
+them. A change by more than 30 %, to nothing, a charge for what was not charged, a sale below cost,
+and a price of what was free on purpose are carried out only for the models that the operator names.
 
 A plan has a digest, over all it would do. Who applies it sends the digest back; the plan is made
 again in the transaction, and if anything is different by then, nothing is done.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -23,19 +24,17 @@ from sqlalchemy.engine import Connection
 
 from aipool.audit.types import Act
 from aipool.catalog import quoting, rules, service
+from aipool.catalog.comparing import below, highest, large_changes, own_amounts
 from aipool.catalog.price_sources import Found, PriceList, Where
 from aipool.catalog.quoting import CNY, Exchange
 from aipool.catalog.types import TYPED, Model, Quote, Route, same_price
 from aipool.kit.db import Transaction
 from aipool.kit.errors import BusinessError, Conflict, Invalid
 from aipool.kit.money import PRICE_NANO_MAX
-from aipool.rating.rate import tier_of
-from aipool.rating.types import NO_EXTRAS, Extras, Price
+from aipool.rating.types import Extras, Price
 
 #: Vendors by their id, with the addresses they are called at.
 VendorsAt = Callable[[Connection], Mapping[int, Where]]
-
-_PER_CENT_MAX = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,12 @@ def plan(
     models = service.list_models(connection)
     unknown = sorted(set(options.only) - {model.name for model in models})
     if unknown:
-        raise Invalid("models_unknown", f"there is no model {', '.join(unknown)}", field="models")
+        raise Invalid(
+            "models_unknown",
+            f"there is no model {', '.join(unknown)}",
+            field="models",
+            params={"models": ", ".join(unknown)},
+        )
     wanted = [model for model in models if not options.only or model.name in options.only]
     quotes = service.list_quotes(connection, wanted)
     lines = tuple(_line(model, listed, options, vendors, quotes) for model in wanted)
@@ -177,13 +181,13 @@ def _line(
             for one in found
             if one.route is not None
             and not same_price(one.route.cost, one.cost)
-            and not _is_typed(one.route.cost, quotes.get(one.route.cost.id, TYPED))
+            # A 0 that somebody typed is a cost as well: their own machines.
+            and quotes.get(one.route.cost.id, TYPED).source != TYPED.source
         )
-        dearest = max(found, key=lambda one: _dearness(one.cost))
-        unpriced = rules.unpriced(model.kind, dearest.cost)
-        if unpriced and all(dearest.found.amounts.values()):
-            raise Invalid("price_missing", f"the list has no price for {unpriced}")
-        sale = None if model.price_locked else _times(dearest.cost, options.markup)
+        _check_whole(model, found)
+        costs_after = _costs_after(model, costs)
+        basis = _basis(model, costs_after, [one.cost for one in found])
+        sale = None if model.price_locked else _times(basis, options.markup)
     except BusinessError as problem:
         return Line(model.name, State.REFUSED, model.price, note=problem.message)
     if sale is not None and same_price(sale, model.price):
@@ -195,9 +199,11 @@ def _line(
         State.CHANGE,
         model.price,
         sale,
-        dearest.quote,
+        next(
+            (one.quote for one in found if same_price(one.cost, basis)), Quote(source=listed.name)
+        ),
         costs,
-        tuple(_needs(model, sale, costs)),
+        tuple(_needs(model, sale, costs, costs_after)),
         model.price_locked,
         note,
     )
@@ -227,6 +233,32 @@ def _found(
             yield _One(place, route, *_cost(found, options), found)
 
 
+def _check_whole(model: Model, found: Iterable[_One]) -> None:
+    """Raises Invalid for what a model of its kind can use and the list leaves out. A 0 that the
+    list says is one."""
+    for one in found:
+        unpriced = rules.unpriced(model.kind, one.cost)
+        if unpriced and all(one.found.amounts.values()):
+            raise Invalid(
+                "price_missing", f"the list has no price for {unpriced}", params={"units": unpriced}
+            )
+
+
+def _costs_after(model: Model, changes: Iterable[CostChange]) -> list[Price]:
+    """What the routes cost once the changes are made, whoever said so."""
+    after = {change.place: change.after for change in changes}
+    return [after.get(place, route.cost) for place, route in enumerate(model.routes, start=1)]
+
+
+def _basis(model: Model, costs: Sequence[Price], listed: Sequence[Price]) -> Price:
+    """What the sale price is made of: it covers every route, by every unit. Where the routes cost
+    nothing of what the model is charged by, the list says what such a model is worth."""
+    basis = highest(costs or listed)
+    if costs and rules.unpriced(model.kind, basis):
+        basis = highest([*costs, *listed])
+    return basis
+
+
 def _cost(found: Found, options: Options) -> tuple[Price, Quote]:
     exchange = quoting.IN_CNY if found.currency == CNY else options.dollar
     amounts = {unit: _text(amount) for unit, amount in found.amounts.items()}
@@ -242,21 +274,6 @@ def _text(amount: Decimal) -> str:
     rounded = quoting.ceiling_nano(amount, Decimal(1), scale=10**18)
     text = f"{Decimal(rounded).scaleb(-18):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _is_typed(cost: Price, quote: Quote) -> bool:
-    """Did a person say what this route costs?"""
-    return quote.source == TYPED.source and _dearness(cost) != _NOTHING
-
-
-def _dearness(price: Price) -> tuple[int, ...]:
-    extras = price.extras or NO_EXTRAS
-    last = extras.tiers[-1] if extras.tiers else price
-    others = (extras.call_nano, extras.image_nano, extras.second_nano, extras.character_nano)
-    return (last.output_nano, last.input_nano, *others)
-
-
-_NOTHING = _dearness(Price(0, 0, 0, 0))
 
 
 def _times(cost: Price, markup: Decimal) -> Price:
@@ -283,7 +300,8 @@ def _times(cost: Price, markup: Decimal) -> Price:
         extras = Extras(**changes, tiers=tiers)
     given, cached, answered = map(times, _text_of(cost))
     price = Price(0, given, cached, answered, extras)
-    if max(nano for _, nano in _amounts(price)) > PRICE_NANO_MAX:
+    last = price.extras.tiers[-1:] if price.extras else ()
+    if max(*own_amounts(price).values(), *(max(_text_of(tier)) for tier in last)) > PRICE_NANO_MAX:
         raise Invalid("price_out_of_range", "it would be dearer than a price can be")
     return price
 
@@ -292,61 +310,24 @@ def _text_of(price: Any) -> tuple[int, int, int]:
     return price.input_nano, price.cached_input_nano, price.output_nano
 
 
-def _amounts(price: Price) -> Iterator[tuple[str, int]]:
-    """Every amount of a price with its name; what costs as text does is left out."""
-    yield from zip(quoting.TEXT, _text_of(price), strict=True)
-    extras = price.extras or NO_EXTRAS
-    for unit in (*quoting.AS_TEXT, *quoting.OTHER):
-        nano = getattr(extras, f"{unit}_nano")
-        if nano is not None:
-            yield unit, nano
-    for tier in extras.tiers:
-        for unit, nano in zip(quoting.TEXT, _text_of(tier), strict=True):
-            yield f"{unit} above {tier.above_tokens}", nano
-
-
-def _needs(model: Model, sale: Price | None, costs: tuple[CostChange, ...]) -> Iterator[str]:
+def _needs(
+    model: Model, sale: Price | None, costs: tuple[CostChange, ...], costs_after: Sequence[Price]
+) -> Iterator[str]:
     """Why the operator must name this model."""
     if sale is not None:
         if model.free:
             yield "it is free on purpose"
         elif rules.unpriced(model.kind, sale):
             yield "it would be free"
-        yield from (f"sale of {reason}" for reason in _large(model.price, sale))
+        yield from (f"sale of {reason}" for reason in large_changes(model.price, sale))
     for change in costs:
-        for reason in _large(change.before, change.after):
+        for reason in large_changes(change.before, change.after):
             yield f"cost of route {change.place}, {reason}"
-
-
-def _large(before: Price, after: Price) -> Iterator[str]:
-    """Amounts that become nothing, or change by more than 30 %."""
-    # Also by what only one of them says: a unit or a tier of its own may be far cheaper than text.
-    for name in dict.fromkeys(name for price in (before, after) for name, _ in _amounts(price)):
-        was, will_be = _in_force(name, before), _in_force(name, after)
-        if not was:
-            continue
-        if not will_be:
-            yield f"{name}: to zero"
-        elif abs(will_be - was) * 100 > was * _PER_CENT_MAX:
-            yield f"{name}: by {_per_cent(was, will_be)} %"
-
-
-def _in_force(name: str, price: Price) -> int:
-    """What a unit of `_amounts` costs: as text of its direction where it has no price of its own,
-    and in a tier as in the one that its length falls into."""
-    unit, _, above = name.partition(" above ")
-    if above:
-        tier: int = getattr(tier_of(price, int(above) + 1), f"{unit}_nano")
-        return tier
-    own = dict(_amounts(price)).get(name, 0 if name in quoting.OTHER else None)
-    if own is not None:
-        return own
-    return price.output_nano if "output" in name else price.input_nano
-
-
-def _per_cent(was: int, will_be: int) -> str:
-    rounded = (will_be - was) * 100 // was
-    return f"{rounded:+d}"
+    if sale is None and model.free:
+        return
+    for place, cost in enumerate(costs_after, start=1):
+        for unit in below(sale or model.price, cost):
+            yield f"sale of {unit} below the cost of route {place}"
 
 
 def _digest(source: str, options: Options, lines: tuple[Line, ...]) -> str:

@@ -168,9 +168,11 @@ def _options(sent: ImportSent, at_ms: int) -> Options:
         dollar = quoting.exchange(USD, sent.cny_per_usd, sent.rate_on or today(at_ms))
     except Invalid as problem:
         field = "cny_per_usd" if problem.field == "rate" else problem.field
-        raise Invalid(problem.code, problem.message, field=field) from None
+        raise Invalid(problem.code, problem.message, field=field, params=problem.params) from None
     try:
         markup = factor(sent.markup)
     except Invalid as problem:
-        raise Invalid(problem.code, problem.message, field="markup") from None
+        raise Invalid(
+            problem.code, problem.message, field="markup", params=problem.params
+        ) from None
     return Options(dollar, markup, tuple(sent.models))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, localcontext
 from typing import Annotated, Any, NamedTuple
 
+import msgspec
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 from sqlalchemy.engine import Connection
@@ -18,7 +19,7 @@ from starlette.requests import Request
 
 from aipool.accounts.callers import Caller
 from aipool.audit.desk import ID_MAX, Desk
-from aipool.catalog import listing, quoting, rules, service
+from aipool.catalog import listing, quoting, rules, seed, service
 from aipool.catalog.listing import Filter
 from aipool.catalog.routes import Cursor, PageLimit, Search, Word
 from aipool.catalog.schemas import (
@@ -29,7 +30,7 @@ from aipool.catalog.schemas import (
     about_fields,
     price_shown,
 )
-from aipool.catalog.types import NOTHING_SAID, About, Kind, Model
+from aipool.catalog.types import About, Kind, Model
 from aipool.kit.errors import Forbidden, NotFound
 from aipool.kit.money import PPM, format_multiplier
 
@@ -47,7 +48,8 @@ class Terms(NamedTuple):
 
     def may_call(self, model: Model) -> bool:
         """Is this model sold to the group?"""
-        return self.models is None or model.name in self.models
+        named = self.models is None or model.name in self.models
+        return named and rules.is_routed(model, self.id)
 
 
 #: The groups of a user, the default one first; of nobody (None): the default one alone.
@@ -161,7 +163,12 @@ def routes(desk: Desk, terms_of: TermsOf, is_public: IsPublic) -> APIRouter:
             model = service.get_model(connection, rules.model_name(name))
             if not model.enabled or not any(terms.may_call(model) for terms in mine):
                 # The same words as for one that does not exist.
-                raise NotFound("model_unknown", f"there is no model {name!r}", field="model")
+                raise NotFound(
+                    "model_unknown",
+                    f"there is no model {name!r}",
+                    field="model",
+                    params={"models": name},
+                )
             about = service.get_about(connection, model)
         return _whole(model, about, mine)
 
@@ -181,19 +188,28 @@ def _terms(
     mine = terms_of(connection, None if caller is None else caller.user.id)
     found = [terms for terms in mine if group in (None, terms.id)]
     if group is not None and not found:
-        raise NotFound("group_unknown", f"there is no group {group}", field="group")
+        raise NotFound(
+            "group_unknown", f"there is no group {group}", field="group", params={"group": group}
+        )
     return sorted(found, key=lambda terms: terms.multiplier_ppm)
 
 
 def _sold(model: Model, about: About, mine: Sequence[Terms]) -> SoldShown:
-    fields = about_fields(about)
+    fields = about_fields(_callable(model, about))
     del fields["parameters"]
     return SoldShown(**_fields(model), **fields, offer=next(_offers(model, mine)))
 
 
-def _whole(model: Model, about: About | None, mine: Sequence[Terms]) -> SoldWhole:
+def _callable(model: Model, about: About) -> About:
+    """What is said of a model, and where it is called: as its kind is, when nobody says."""
+    if about.endpoints:
+        return about
+    return msgspec.structs.replace(about, endpoints=seed.endpoints_of(model.kind))
+
+
+def _whole(model: Model, about: About, mine: Sequence[Terms]) -> SoldWhole:
     offers = list(_offers(model, mine))
-    fields = about_fields(about or NOTHING_SAID)
+    fields = about_fields(_callable(model, about))
     return SoldWhole(**_fields(model), **fields, offer=offers[0], offers=offers)
 
 

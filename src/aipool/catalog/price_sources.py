@@ -271,7 +271,12 @@ class PriceFile:
 def read_file(name: str, text: str) -> PriceFile:
     """A file of prices. name: how people call it, with its day. Raises Invalid."""
     if len(text.encode("utf-8", "replace")) > FILE_BYTES_MAX:
-        raise Invalid("file_too_large", f"at most {FILE_BYTES_MAX} bytes", field="file")
+        raise Invalid(
+            "file_too_large",
+            f"at most {FILE_BYTES_MAX} bytes",
+            field="file",
+            params={"most": FILE_BYTES_MAX},
+        )
     try:
         read = json.loads(
             text, parse_float=_number, parse_int=_number, parse_constant=lambda _: None

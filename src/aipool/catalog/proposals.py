@@ -84,7 +84,11 @@ def factor(text: str) -> Decimal:
     """A rate or a markup as a person writes it; raises Invalid."""
     found = Decimal(text) if _FACTOR.fullmatch(text) else Decimal(0)
     if not 0 < found <= FACTOR_MAX:
-        raise Invalid("invalid_factor", f"{text!r}: a decimal number above 0, at most {FACTOR_MAX}")
+        raise Invalid(
+            "invalid_factor",
+            f"{text!r}: a decimal number above 0, at most {FACTOR_MAX}",
+            params={"given": text, "most": FACTOR_MAX},
+        )
     return found
 
 

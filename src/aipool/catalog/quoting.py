@@ -82,6 +82,7 @@ def exchange(currency: str, rate: str | None, on: str) -> Exchange:
             "invalid_rate",
             f"write how many CNY one {currency} costs, above 0 and at most {RATE_MAX}",
             field="rate",
+            params={"currency": currency, "most": RATE_MAX},
         )
     try:
         day = date.fromisoformat(on).isoformat()
@@ -107,7 +108,12 @@ def price_of(
     """
     unknown = [name for name in amounts if name not in UNITS]
     if unknown:
-        raise Invalid("unknown_unit", f"there is no such unit: {unknown[0]}", field=unknown[0])
+        raise Invalid(
+            "unknown_unit",
+            f"there is no such unit: {unknown[0]}",
+            field=unknown[0],
+            params={"unit": unknown[0]},
+        )
     nano = {name: _nano(name, text, exchange) for name, text in amounts.items() if text is not None}
     others: dict[str, Any] = {f"{name}_nano": nano.get(name) for name in AS_TEXT}
     others |= {f"{name}_nano": nano.get(name, 0) for name in OTHER}
@@ -185,9 +191,14 @@ def _nano(field: str, text: str, exchange: Exchange) -> int:
         if exchange.currency == CNY:
             return rules.price_nano(text)
         if not _DECIMAL.fullmatch(text):
-            raise MoneyError(f"not a plain decimal {exchange.currency}: {text[:40]!r}")
+            raise MoneyError(
+                f"not a plain decimal {exchange.currency}: {text[:40]!r}",
+                {"currency": exchange.currency},
+            )
         return rules.checked_amount(ceiling_nano(Decimal(text), exchange.rate), text)
     except BusinessError as problem:
-        raise Invalid(problem.code, problem.message, field=field) from None
+        raise Invalid(problem.code, problem.message, field=field, params=problem.params) from None
     except MoneyError as problem:
-        raise Invalid("malformed_amount", str(problem), field=field) from None
+        raise Invalid(
+            "malformed_amount", str(problem), field=field, params=problem.params
+        ) from None

@@ -31,6 +31,7 @@ from aipool.catalog.schemas import (
 from aipool.catalog.types import (
     CONTEXT_TOKENS_DEFAULT,
     MAX_OUTPUT_TOKENS_DEFAULT,
+    NOT_SAID,
     NOTHING_SAID,
     Kind,
     Model,
@@ -103,7 +104,12 @@ def routes(desk: Desk, vendor_names: Names, group_names: Names, named_by: NamedB
         terms = _new_terms(sent, today(act.at_ms))
         with desk.database.write() as tx:
             if any(model.name == terms.name for model in service.list_models(tx.connection)):
-                raise Conflict("model_exists", f"there is a model {terms.name}", field="name")
+                raise Conflict(
+                    "model_exists",
+                    f"there is a model {terms.name}",
+                    field="name",
+                    params={"name": terms.name},
+                )
             service.put_model(tx, act, terms)
             content = after(tx, terms.name)
         return done(tx, content, 201)
@@ -248,18 +254,28 @@ def _route(
     field under `field`."""
     if sent.vendor not in vendors:
         raise Invalid(
-            "vendor_unknown", f"there is no vendor {sent.vendor}", field=f"{field}.vendor"
+            "vendor_unknown",
+            f"there is no vendor {sent.vendor}",
+            field=f"{field}.vendor",
+            params={"vendor": sent.vendor},
         )
     by_name = {group: group_id for group_id, group in groups.items()}
     unknown = [group for group in sent.groups if group not in by_name]
     if unknown:
         raise Invalid(
-            "group_unknown", f"there is no group {', '.join(unknown)}", field=f"{field}.groups"
+            "group_unknown",
+            f"there is no group {', '.join(unknown)}",
+            field=f"{field}.groups",
+            params={"group": ", ".join(unknown)},
         )
     try:
         upstream_model = rules.model_name(sent.upstream_model or model_name)
     except Invalid as problem:
-        raise Invalid(problem.code, problem.message, field=f"{field}.upstream_model") from None
+        raise Invalid(
+            problem.code, problem.message, field=f"{field}.upstream_model", params=problem.params
+        ) from None
     limited_to = tuple(dict.fromkeys(by_name[group] for group in sent.groups))
     cost, quote = price_from(f"{field}.cost", sent.cost, day)
+    if not sent.cost.model_fields_set:
+        quote = NOT_SAID
     return Route(sent.vendor, upstream_model, cost, limited_to), quote

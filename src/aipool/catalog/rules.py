@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from aipool.catalog.types import MODEL_TOKENS_MAX, About, Kind
+from aipool.catalog.types import MODEL_TOKENS_MAX, About, Kind, Model
 from aipool.kit.errors import Invalid
 from aipool.kit.kinds import SECONDS
 from aipool.kit.money import PRICE_NANO_MAX, format_cny, parse_cny
@@ -33,6 +33,7 @@ def model_name(text: str) -> str:
             "invalid_name",
             f"{text!r}: a model's name is of letters, digits and . _ : / @ + -",
             field="name",
+            params={"given": text},
         )
     return text
 
@@ -44,14 +45,17 @@ def kind(text: str) -> Kind:
     except ValueError:
         kinds = ", ".join(Kind)
         raise Invalid(
-            "invalid_kind", f"{text!r} is not supported; there is: {kinds}", field="kind"
+            "invalid_kind",
+            f"{text!r} is not supported; there is: {kinds}",
+            field="kind",
+            params={"given": text, "allowed": kinds},
         ) from None
 
 
 def yes_or_no(text: str) -> bool:
     """A switch; raises Invalid."""
     if text not in ("true", "false"):
-        raise Invalid("invalid_switch", f"{text!r}: write true or false")
+        raise Invalid("invalid_switch", f"{text!r}: write true or false", params={"given": text})
     return text == "true"
 
 
@@ -68,6 +72,11 @@ def timeout_seconds(text: str) -> float | None:
             "invalid_timeout",
             f"{text!r}: seconds from {TIMEOUT_SECONDS_LEAST} to {TIMEOUT_SECONDS_MAX:g}, or none",
             field="timeouts",
+            params={
+                "given": text,
+                "least": TIMEOUT_SECONDS_LEAST,
+                "most": f"{TIMEOUT_SECONDS_MAX:g}",
+            },
         )
     return seconds
 
@@ -77,7 +86,9 @@ def token_count(text: str) -> int:
     whole = text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX
     if not whole or not 1 <= int(text) <= MODEL_TOKENS_MAX:
         raise Invalid(
-            "invalid_tokens", f"{text!r}: a whole number of tokens from 1 to {MODEL_TOKENS_MAX}"
+            "invalid_tokens",
+            f"{text!r}: a whole number of tokens from 1 to {MODEL_TOKENS_MAX}",
+            params={"given": text, "least": 1, "most": MODEL_TOKENS_MAX},
         )
     return int(text)
 
@@ -95,6 +106,7 @@ def checked_amount(nano: int, text: str) -> int:
             f"a price per 1M tokens lies between 0 and {format_cny(PRICE_NANO_MAX)} CNY, "
             f"not {text}",
             field="price",
+            params={"least": 0, "most": format_cny(PRICE_NANO_MAX), "given": text},
         )
     return nano
 
@@ -104,7 +116,12 @@ def checked_price(price: Price) -> Price:
     before it, or a long request would cost less than a short one. Raises Invalid."""
     tiers = (price.extras or NO_EXTRAS).tiers
     if len(tiers) > TIERS_MAX:
-        raise Invalid("too_many_tiers", f"a price has at most {TIERS_MAX} tiers", field="tiers")
+        raise Invalid(
+            "too_many_tiers",
+            f"a price has at most {TIERS_MAX} tiers",
+            field="tiers",
+            params={"most": TIERS_MAX},
+        )
     above = 0
     before = (price.input_nano, price.cached_input_nano, price.output_nano)
     for place, tier in enumerate(tiers):
@@ -123,6 +140,7 @@ def checked_price(price: Price) -> Price:
                     f"a tier is at least as dear as the one before it: {format_cny(is_now)} is "
                     f"less than {format_cny(was)}",
                     field=f"{field}.{name}",
+                    params={"price": format_cny(is_now), "before": format_cny(was)},
                 )
         above, before = tier.above_tokens, now
     return price
@@ -165,6 +183,11 @@ _UNITS_OF: dict[Kind, tuple[tuple[str, ...], ...]] = {
 }
 
 
+def is_routed(model: Model, group_id: int) -> bool:
+    """Does anybody serve this model to this group? What nobody serves to it is not sold to it."""
+    return any(not route.groups or group_id in route.groups for route in model.routes)
+
+
 def checked_about(about: About) -> About:
     """What is said of a model, if it can be shown; raises Invalid, which names the field."""
     for field, text, longest in (
@@ -172,17 +195,32 @@ def checked_about(about: About) -> About:
         ("description", about.description, DESCRIPTION_CHARACTERS_MAX),
     ):
         if len(text) > longest or not text.replace("\n", "").isprintable():
-            raise Invalid("invalid_text", f"at most {longest} printable characters", field=field)
+            raise Invalid(
+                "invalid_text",
+                f"at most {longest} printable characters",
+                field=field,
+                params={"most": longest},
+            )
     for field, words, form in (
         ("abilities", about.abilities, _ABILITY),
         ("endpoints", about.endpoints, _ENDPOINT),
     ):
         if len(words) > WORDS_MAX or len(set(words)) != len(words):
-            raise Invalid("invalid_words", f"at most {WORDS_MAX}, each once", field=field)
+            raise Invalid(
+                "invalid_words",
+                f"at most {WORDS_MAX}, each once",
+                field=field,
+                params={"most": WORDS_MAX},
+            )
         if not all(form.fullmatch(word) for word in words):
             raise Invalid("invalid_words", "words such as json, paths such as /v1/x", field=field)
     if len(about.parameters) > WORDS_MAX:
-        raise Invalid("too_many_parameters", f"at most {WORDS_MAX}", field="parameters")
+        raise Invalid(
+            "too_many_parameters",
+            f"at most {WORDS_MAX}",
+            field="parameters",
+            params={"most": WORDS_MAX},
+        )
     for place, parameter in enumerate(about.parameters):
         texts = (parameter.name, parameter.type, parameter.range, parameter.meaning)
         if not _PARAMETER.fullmatch(parameter.name) or not all(

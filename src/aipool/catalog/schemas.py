@@ -85,7 +85,8 @@ class SalePriceSent(PriceSent):
 
 class RouteSent(Sent):
     """One way to serve a model. upstream_model: "" = the vendor calls it as we do.
-    groups: it is limited to these; none = all."""
+    cost: left out = nobody says; a list of prices may.  groups: it is limited to these; none =
+    all."""
 
     vendor: int
     upstream_model: str = Field(default="", max_length=_CHARACTERS_MAX)
@@ -153,7 +154,9 @@ def price_from(field: str, sent: PriceSent, today: str) -> tuple[Price, Quote]:
         )
     except BusinessError as problem:
         inner = f"{field}.{problem.field}" if problem.field else field
-        raise Invalid(problem.code, problem.message, field=inner.removeprefix(".")) from None
+        raise Invalid(
+            problem.code, problem.message, field=inner.removeprefix("."), params=problem.params
+        ) from None
 
 
 def about_from(sent: AboutSent, before: About) -> About:
@@ -212,7 +215,8 @@ class PriceShown(Shown):
 
 class QuoteShown(Shown):
     """What a price was made from. rate: CNY for one of the currency, said on rate_on; null for
-    CNY.  amounts: as they were said, by unit.  source: "typed", or a list with its version."""
+    CNY.  amounts: as they were said, by unit.  source: "typed", a list with its version, or "" =
+    nobody has said what it is."""
 
     currency: str
     rate: str | None

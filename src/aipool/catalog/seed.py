@@ -20,6 +20,7 @@ from aipool.catalog.types import (
     MAX_OUTPUT_TOKENS_DEFAULT,
     TYPED,
     About,
+    Kind,
     ModelTerms,
     Parameter,
     Quote,
@@ -43,9 +44,18 @@ def plant(tx: Transaction, act: Act) -> list[str]:
 @functools.cache
 def seeds() -> tuple[ModelTerms, ...]:
     """What the file says, as terms."""
-    text = resources.files(__package__).joinpath(_FILE).read_text("utf-8")
-    read = tomllib.loads(text)
+    read = _read()
     return tuple(_terms(entry, read["kinds"][entry["kind"]]) for entry in read["models"])
+
+
+def endpoints_of(kind: Kind) -> tuple[str, ...]:
+    """The public paths that models of this kind are called at."""
+    return tuple(_read()["kinds"][kind]["endpoints"])
+
+
+@functools.cache
+def _read() -> dict[str, Any]:
+    return tomllib.loads(resources.files(__package__).joinpath(_FILE).read_text("utf-8"))
 
 
 def _terms(entry: dict[str, Any], of_kind: dict[str, Any]) -> ModelTerms:

@@ -25,6 +25,7 @@ from aipool.audit.types import Act
 from aipool.catalog import rules, store
 from aipool.catalog.quoting import TEXT, amounts_of
 from aipool.catalog.types import (
+    NOT_SAID,
     NOTHING_SAID,
     TYPED,
     About,
@@ -64,7 +65,8 @@ def put_model(tx: Transaction, act: Act, terms: ModelTerms) -> tuple[bool, tuple
         price = store.insert_price(tx.connection, terms.price, quote=terms.quote, at_ms=act.at_ms)
         model_id = store.insert_model(tx.connection, terms, price_id=price.id, at_ms=act.at_ms)
         _remember(tx, act, model_id, price)
-        priced = _priced(tx, act, terms.routes, (), terms.cost_quotes)
+        unpriced = [None] * len(terms.routes)
+        priced = _priced(tx, act, terms.routes, unpriced, terms.cost_quotes)
         store.replace_routes(tx.connection, model_id, priced)
         tx.changes.note_catalogue()
         record(tx, act, "model.create", f"model:{model_id}", after=_fields(terms))
@@ -72,7 +74,10 @@ def put_model(tx: Transaction, act: Act, terms: ModelTerms) -> tuple[bool, tuple
 
     if before.enabled:
         _check_priced(terms.name, terms.kind, terms.price, free=terms.free)
-    changed = _differences(before, get_about(tx.connection, before), terms)
+    costs = _costs_in_force(tx.connection, before.routes, terms.routes, terms.cost_quotes)
+    same_routes = _same_routes(before.routes, terms.routes, costs)
+    about = get_about(tx.connection, before)
+    changed = _differences(before, about, terms, same_routes=same_routes)
     if changed:
         price = before.price
         if not same_price(before.price, terms.price):
@@ -81,8 +86,8 @@ def put_model(tx: Transaction, act: Act, terms: ModelTerms) -> tuple[bool, tuple
             )
             _remember(tx, act, before.id, price)
         store.update_model(tx.connection, before.id, terms, price_id=price.id)
-        if not _same_routes(before.routes, terms.routes):
-            routes = _priced(tx, act, terms.routes, before.routes, terms.cost_quotes)
+        if not same_routes:
+            routes = _priced(tx, act, terms.routes, costs, terms.cost_quotes)
             store.replace_routes(tx.connection, before.id, routes)
         tx.changes.note_catalogue()
         record(
@@ -169,7 +174,11 @@ def delete_model(tx: Transaction, act: Act, model: Model, *, named_by: Sequence[
     named_by: the groups whose lists name it.
     """
     if named_by:
-        raise Conflict("model_in_use", f"the lists of these groups name it: {', '.join(named_by)}")
+        raise Conflict(
+            "model_in_use",
+            f"the lists of these groups name it: {', '.join(named_by)}",
+            params={"groups": ", ".join(named_by)},
+        )
     before = get_model(tx.connection, model.name)
     store.delete_model(tx.connection, before.id)
     tx.changes.note_catalogue()
@@ -183,6 +192,11 @@ def _check_tokens(terms: ModelTerms) -> None:
             f"{terms.name}: max_output_tokens {terms.max_output_tokens} is more than the "
             f"context of {terms.context_tokens}",
             field="max_output_tokens",
+            params={
+                "output": terms.max_output_tokens,
+                "context": terms.context_tokens,
+                "model": terms.name,
+            },
         )
 
 
@@ -195,6 +209,7 @@ def _check_priced(name: str, kind: Kind, price: Price, *, free: bool) -> None:
             f"{name} ({kind}) is not sold without a price for {missing}; say that it is free if "
             "that is meant",
             field="price",
+            params={"model": name, "kind": kind, "units": missing},
         )
 
 
@@ -212,17 +227,24 @@ def put_routes(
     """The ways to serve a model, in the order in which they are tried. True = changed.
 
     The vendors and groups they name must exist. Another cost becomes a new version; quotes: what
-    the costs were made from, by place, () = typed in CNY.
+    the costs were made from, by place; of one that is left out: typed in CNY, or not said where it
+    is nothing.
     """
     if not routes:
         raise Invalid("routes_missing", "a model needs at least one route", field="routes")
     if len(routes) > ROUTES_MAX:
-        raise Invalid("too_many_routes", f"at most {ROUTES_MAX} routes", field="routes")
+        raise Invalid(
+            "too_many_routes",
+            f"at most {ROUTES_MAX} routes",
+            field="routes",
+            params={"most": ROUTES_MAX},
+        )
     before = get_model(tx.connection, model.name)
     wanted = tuple(routes)
-    if _same_routes(before.routes, wanted):
+    costs = _costs_in_force(tx.connection, before.routes, wanted, quotes)
+    if _same_routes(before.routes, wanted, costs):
         return False
-    store.replace_routes(tx.connection, before.id, _priced(tx, act, wanted, before.routes, quotes))
+    store.replace_routes(tx.connection, before.id, _priced(tx, act, wanted, costs, quotes))
     tx.changes.note_catalogue()
     record(
         tx,
@@ -261,7 +283,11 @@ def set_enabled(tx: Transaction, act: Act, name: str, *, enabled: bool) -> bool:
     if enabled:
         _check_priced(model.name, model.kind, model.price, free=model.free)
         if not model.routes:
-            raise Conflict("no_routes", f"{model.name} has no route yet: who would serve it?")
+            raise Conflict(
+                "no_routes",
+                f"{model.name} has no route yet: who would serve it?",
+                params={"model": model.name},
+            )
     store.update_enabled(tx.connection, model.id, enabled=enabled)
     tx.changes.note_catalogue()
     record(
@@ -279,7 +305,9 @@ def get_model(connection: Connection, name: str) -> Model:
     """The model of this name; raises NotFound when there is none."""
     model = store.model_by_name(connection, name)
     if model is None:
-        raise NotFound("model_unknown", f"there is no model {name!r}", field="model")
+        raise NotFound(
+            "model_unknown", f"there is no model {name!r}", field="model", params={"models": name}
+        )
     return model
 
 
@@ -334,10 +362,17 @@ def check_names(connection: Connection, names: Iterable[str]) -> None:
     """Raises Invalid when a list names models that do not exist."""
     unknown = sorted(set(names) - store.model_names(connection))
     if unknown:
-        raise Invalid("models_unknown", f"there is no model {', '.join(unknown)}", field="models")
+        raise Invalid(
+            "models_unknown",
+            f"there is no model {', '.join(unknown)}",
+            field="models",
+            params={"models": ", ".join(unknown)},
+        )
 
 
-def _differences(before: Model, about: About, terms: ModelTerms) -> tuple[str, ...]:
+def _differences(
+    before: Model, about: About, terms: ModelTerms, *, same_routes: bool
+) -> tuple[str, ...]:
     changed = [
         f"{name} {old} -> {new}"
         for name, old, new in (
@@ -358,7 +393,7 @@ def _differences(before: Model, about: About, terms: ModelTerms) -> tuple[str, .
         changed.append("price locked" if terms.price_locked else "price unlocked")
     if not same_price(before.price, terms.price):
         changed.append(f"price {describe(before.price)} -> {describe(terms.price)}")
-    if not _same_routes(before.routes, terms.routes):
+    if not same_routes:
         changed.append("routes")
     return tuple(changed)
 
@@ -373,43 +408,74 @@ def describe(price: Price) -> str:
     return " ".join((text, *more))
 
 
-def _same_route(one: Route, other: Route) -> bool:
-    return (one.vendor_id, one.upstream_model, one.groups) == (
-        other.vendor_id,
-        other.upstream_model,
-        other.groups,
-    ) and same_price(one.cost, other.cost)
+def _same_routes(
+    stored: Sequence[Route], wanted: Sequence[Route], costs: Sequence[Price | None]
+) -> bool:
+    """costs: the versions that the wanted ones keep, None = another."""
+    kept = [
+        None if cost is None else route._replace(cost=cost)
+        for route, cost in zip(wanted, costs, strict=True)
+    ]
+    return kept == list(stored)
 
 
-def _same_routes(ones: tuple[Route, ...], others: tuple[Route, ...]) -> bool:
-    return len(ones) == len(others) and all(map(_same_route, ones, others))
+def _quote_at(place: int, route: Route, quotes: Sequence[Quote]) -> Quote:
+    """What the cost of a route was made from. A 0 that nobody speaks of was not typed."""
+    if place < len(quotes):
+        return quotes[place]
+    return NOT_SAID if same_price(route.cost, _NOTHING) else TYPED
+
+
+_NOTHING = Price(0, 0, 0, 0)
+
+
+def _costs_in_force(
+    connection: Connection,
+    stored: Sequence[Route],
+    wanted: Sequence[Route],
+    quotes: Sequence[Quote],
+) -> list[Price | None]:
+    """The version of each wanted route's cost that it has by now, None = it needs a new one: of
+    another cost, or because somebody says now that it is nothing."""
+    nothing = {route.cost.id for route in stored if same_price(route.cost, _NOTHING)}
+    said_before = store.quotes(connection, nothing) if nothing else {}
+    not_said = {cost_id for cost_id, quote in said_before.items() if quote == NOT_SAID}
+    found: list[Price | None] = []
+    for place, route in enumerate(wanted):
+        costs = [
+            old.cost
+            # The one of its place first: another may have the same cost as somebody else said it.
+            for old in (*stored[place : place + 1], *stored)
+            if (old.vendor_id, old.upstream_model) == (route.vendor_id, route.upstream_model)
+            and same_price(old.cost, route.cost)
+        ]
+        own = [cost for cost in costs if cost.id == route.cost.id]
+        if not own and _quote_at(place, route, quotes) != NOT_SAID:
+            costs = [cost for cost in costs if cost.id not in not_said]
+        found.append(next(iter(own or costs), None))
+    return found
 
 
 def _priced(
     tx: Transaction,
     act: Act,
-    wanted: tuple[Route, ...],
-    stored: tuple[Route, ...],
+    wanted: Sequence[Route],
+    costs: Sequence[Price | None],
     quotes: Sequence[Quote] = (),
 ) -> tuple[Route, ...]:
-    """The wanted routes with stored costs: the version they had, or a new one."""
-    priced = []
-    for place, route in enumerate(wanted):
-        quote = quotes[place] if place < len(quotes) else TYPED
-        cost = next(
-            (
-                old.cost
-                for old in stored
-                if old.vendor_id == route.vendor_id
-                and old.upstream_model == route.upstream_model
-                and same_price(old.cost, route.cost)
-            ),
-            None,
-        ) or store.insert_price(
-            tx.connection, rules.checked_price(route.cost), quote=quote, at_ms=act.at_ms
+    """The wanted routes with stored costs: the versions they have, and new ones."""
+    return tuple(
+        route._replace(
+            cost=cost
+            or store.insert_price(
+                tx.connection,
+                rules.checked_price(route.cost),
+                quote=_quote_at(place, route, quotes),
+                at_ms=act.at_ms,
+            )
         )
-        priced.append(Route(route.vendor_id, route.upstream_model, cost, route.groups))
-    return tuple(priced)
+        for place, (route, cost) in enumerate(zip(wanted, costs, strict=True))
+    )
 
 
 def _fields(model: Model | ModelTerms) -> dict[str, object]:

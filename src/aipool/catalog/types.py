@@ -63,7 +63,8 @@ class Quote(msgspec.Struct, frozen=True, omit_defaults=True):
 
     currency: of the amounts.  rate: CNY for one of it, decimal text, with the day it was said,
     both "" for CNY itself.  amounts: by unit (catalog.quoting), decimal texts, and `tiers`;
-    empty for CNY, where the price says it all.  source: "typed", or a list with its version.
+    empty for CNY, where the price says it all.  source: "typed", a list with its version, or "" =
+    nobody has said what it is.
     """
 
     currency: str = "CNY"
@@ -74,6 +75,8 @@ class Quote(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 TYPED = Quote()
+#: Of a cost that nobody has said yet, which stands at nothing until somebody or a list does.
+NOT_SAID = Quote(source="")
 
 
 class Route(NamedTuple):
@@ -116,7 +119,8 @@ class ModelTerms:
     """What an operator says about a model. Prices carry no id yet: an equal price keeps
     its version, another one becomes a new version.
 
-    quote: what the price was made from.  cost_quotes: the same of the routes' costs, by place.
+    quote: what the price was made from.  cost_quotes: the same of the routes' costs, by place; of
+    one that is left out: typed, or not said where it is nothing.
     about, enabled, price_locked: None = as they are; of a new model: nothing, on sale, no.
     """
 

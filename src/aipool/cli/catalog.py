@@ -80,8 +80,12 @@ def create_model(
     hidden_reasoning: Annotated[
         bool, typer.Option(help="It thinks out of sight, so a stream holds its whole worst case.")
     ] = False,
-    cost_input: Annotated[str, typer.Option(help="Cost, CNY per 1M input tokens.")] = "0",
-    cost_output: Annotated[str, typer.Option(help="Cost, CNY per 1M output tokens.")] = "0",
+    cost_input: Annotated[
+        str | None, typer.Option(help="Cost, CNY per 1M input tokens; default not said.")
+    ] = None,
+    cost_output: Annotated[
+        str | None, typer.Option(help="Cost, CNY per 1M output tokens; default not said.")
+    ] = None,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = None,
 ) -> None:
@@ -91,6 +95,8 @@ def create_model(
     from aipool.catalog.types import (
         CONTEXT_TOKENS_DEFAULT,
         MAX_OUTPUT_TOKENS_DEFAULT,
+        NOT_SAID,
+        TYPED,
         Kind,
         ModelTerms,
         Route,
@@ -107,8 +113,8 @@ def create_model(
     if max_output_tokens is not None:
         output_tokens = parsed("--max-output-tokens", rules.token_count, max_output_tokens)
 
-    def price_of(option: str, text: str) -> int:
-        return parsed(option, rules.price_nano, text)
+    def price_of(option: str, text: str | None) -> int:
+        return parsed(option, rules.price_nano, "0" if text is None else text)
 
     sale_input = cached = price_of("--input-price", input_price)
     if cached_input_price is not None:
@@ -133,6 +139,7 @@ def create_model(
             # A 0 that somebody types is meant.
             free=not (price.input_nano and price.output_nano),
             price_locked=True,
+            cost_quotes=(NOT_SAID if cost_input is cost_output is None else TYPED,),
         )
         catalog.put_model(tx, session.act, terms)
     show_record({"name": name, "price": catalog.describe(price), "vendor": vendor}, output)

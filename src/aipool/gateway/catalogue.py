@@ -66,6 +66,12 @@ class Catalogue:
             group.id: None if group.models is None else frozenset(group.models)
             for group in snapshot.groups
         }
+        #: The groups that have a route to it, of a model whose every route is for some only.
+        self._routed = {
+            model.name: frozenset(group for route in model.routes for group in route.groups)
+            for model in snapshot.models
+            if all(route.groups for route in model.routes)
+        }
         self._vendors = {vendor.id: vendor for vendor in snapshot.vendors}
         self._board = board
         self._keywords = snapshot.keywords
@@ -94,7 +100,7 @@ class Catalogue:
         ]
 
     def _is_allowed(self, group_id: int, name: str) -> bool:
-        if group_id not in self._allowed:
+        if group_id not in self._allowed or group_id not in self._routed.get(name, (group_id,)):
             return False
         allowed = self._allowed[group_id]
         return allowed is None or name in allowed
