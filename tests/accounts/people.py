@@ -31,6 +31,8 @@ PASSWORD = "violet harbour 93"
 PASSWORD_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 PHONE = "+8613800138001"
 IP = "203.0.113.7"
+#: As much work as tests can wait for.
+BITS = 6
 
 
 def solve(challenge: str, bits: int) -> Proof:
@@ -119,10 +121,6 @@ class People:
             self.entry.ask_code(self.act(), proof=None, **wanted)
         proof = solve(needed.value.more["challenge"], needed.value.more["bits"])
         return self.entry.ask_code(self.act(), proof=proof, **wanted)
-
-    def code_for(self, purpose: Purpose, address: str, caller: Caller | None = None) -> str:
-        """What was sent to a number or an address."""
-        return self.ask_code(purpose, address, caller).code
 
     def set_status(self, user: User, status: Status) -> None:
         with self.world.database.write() as tx:

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aipool.accounts import entry, service, throttle
+from aipool.accounts import passwords, service
 from aipool.accounts.callers import Caller
 from aipool.accounts.proof import ChallengeNeeded
-from aipool.accounts.types import Role
+from aipool.accounts.store import people as store
+from aipool.accounts.types import Role, User
 from aipool.kit.errors import Conflict, Forbidden, Invalid, TooMany, Unauthenticated
 from aipool.notices.codes import Purpose
 from aipool.site.types import SmsProvider, Verification
-from tests.accounts.people import PASSWORD, PHONE, People, open_people, refused
+from tests.accounts.people import PASSWORD, PHONE, People, refused
 
 OTHER = "+8613800138002"
 MAIL = "somebody@example.com"
 
-
-@pytest.fixture
-def people(tmp_path: Path, kind: str) -> Iterator[People]:
-    with open_people(tmp_path, kind) as opened:
-        yield opened
-
-
-@pytest.fixture
-def lone(tmp_path: Path) -> Iterator[People]:
-    with open_people(tmp_path) as opened:
-        yield opened
-
-
-#: As much work as these tests can wait for.
-BITS = 6
-
-
-@pytest.fixture(autouse=True)
-def _little_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (entry, throttle):
-        monkeypatch.setattr(module, "BITS_LEAST", BITS)
+pytestmark = pytest.mark.usefixtures("little_work")
 
 
 # --- without the password -------------------------------------------------------------------------
@@ -50,19 +29,13 @@ def test_a_proved_number_gives_the_account_back(people: People) -> None:
     people.set(verify_phone=Verification.OPTIONAL, sms_provider=SmsProvider.WEBHOOK)
     user = people.user(phone_verified_at_ms=1)
     session = people.log_in()
-    code = people.code_for(Purpose.RESET, PHONE)
+    asked = people.ask_code(Purpose.RESET, PHONE)
     new = "orange kettle 51"
-    refused(
-        Invalid,
-        "code_wrong",
-        people.entry.reset_by_code,
-        people.act(),
-        login=PHONE,
-        code=f"{(int(code) + 1) % 10**6:06}",
-        password=new,
-    )
+    shown = {"code": asked.code, "handle": asked.handle, "password": new}
+    wrong = {**shown, "code": f"{(int(asked.code) + 1) % 10**6:06}"}
+    refused(Invalid, "code_wrong", people.entry.reset_by_code, people.act(), login=PHONE, **wrong)
 
-    people.entry.reset_by_code(people.act(), login="13800138001", code=code, password=new)
+    people.entry.reset_by_code(people.act(), login="13800138001", **shown)
     assert people.caller(session.secret) is None
     assert session.session is not None
     assert people.ended == [session.session.id]
@@ -94,15 +67,20 @@ def test_a_code_that_was_never_sent_gives_nothing_back_even_when_it_is_guessed(
     asked = lone.ask_code(Purpose.RESET, PHONE)
     assert not asked.is_sent
 
-    reset = {"login": PHONE, "code": asked.code, "password": "orange kettle 51"}
+    reset = {
+        "login": PHONE,
+        "code": asked.code,
+        "handle": asked.handle,
+        "password": "orange kettle 51",
+    }
     refused(Invalid, "code_wrong", lone.entry.reset_by_code, lone.act(), **reset)
 
 
 def test_an_administrators_password_stays_long_after_a_reset(lone: People) -> None:
     lone.set(sms_provider=SmsProvider.WEBHOOK)
     lone.user(role=Role.ADMIN, phone_verified_at_ms=1)
-    code = lone.code_for(Purpose.RESET, PHONE)
-    reset = {"login": PHONE, "code": code}
+    asked = lone.ask_code(Purpose.RESET, PHONE)
+    reset = {"login": PHONE, "code": asked.code, "handle": asked.handle}
     refused(
         Invalid,
         "password_too_short",
@@ -174,6 +152,49 @@ def test_a_link_ends_by_itself_and_by_another_password(lone: People) -> None:
     )
 
 
+def nameless(people: People, **columns: Any) -> tuple[User, str]:
+    """Somebody whose number is another's now, and a link for them."""
+    user = people.user(**columns)
+    secret = link(people)
+    with people.world.database.write() as tx:
+        store.update_user(tx.connection, user.id, phone=None)
+    return user, secret
+
+
+@pytest.mark.parametrize("login", ["138 0013 8002", "Somebody@example.com"])
+def test_who_has_neither_number_nor_address_names_one_with_the_link(
+    people: People, login: str
+) -> None:
+    user, secret = nameless(people, phone_verified_at_ms=1)
+    reset = {"secret": secret, "password": "orange kettle 51"}
+    refused(Invalid, "address_needed", people.entry.reset_by_link, people.act(), **reset)
+    # The link is still good.
+    people.entry.reset_by_link(people.act(), login=login, **reset)
+
+    assert people.log_in(login, "orange kettle 51").user.id == user.id
+    now = people.again(user)
+    assert now.label in (OTHER, MAIL)
+    assert now.email_verified_at_ms is None
+    assert now.phone_verified_at_ms is None or not now.phone
+
+
+def test_a_link_takes_nobody_elses_number_and_leaves_ones_own_alone(lone: People) -> None:
+    lone.user(OTHER)
+    user, secret = nameless(lone)
+    reset = {"secret": secret, "password": "orange kettle 51"}
+    again = lone.entry.reset_by_link
+    refused(Conflict, "user_exists", again, lone.act(), login=OTHER, **reset)
+    refused(Invalid, "invalid_phone", again, lone.act(), login="12", **reset)
+    lone.set(country_codes=("1",))
+    refused(Invalid, "country_not_served", again, lone.act(), login="13800138003", **reset)
+    lone.set(country_codes=("86",))
+    with lone.world.database.write() as tx:
+        store.update_user(tx.connection, user.id, phone=PHONE)
+
+    again(lone.act(), login="13800138003", **reset)
+    assert lone.again(user).phone == PHONE
+
+
 # --- with it --------------------------------------------------------------------------------------
 
 
@@ -210,10 +231,10 @@ def test_a_mail_address_is_proved_and_claimed_like_a_number(lone: People) -> Non
     squatter = lone.user(OTHER, email=MAIL)
     lone.user()
     caller = lone.known(lone.log_in().secret)
-    refused(Conflict, "user_exists", lone.oneself.set_email, lone.act(), caller, MAIL, "")
-    code = lone.code_for(Purpose.VERIFY, MAIL, caller)
+    refused(Conflict, "user_exists", lone.oneself.set_email, lone.act(), caller, MAIL, "", "")
+    asked = lone.ask_code(Purpose.VERIFY, MAIL, caller)
 
-    lone.oneself.set_email(lone.act(), caller, "Somebody@example.com", code)
+    lone.oneself.set_email(lone.act(), caller, "Somebody@example.com", asked.code, asked.handle)
     me = lone.oneself.me(caller, lone.act().at_ms)
     assert (me.email, me.email_verified) == (MAIL, True)
     assert lone.again(squatter).email == ""
@@ -223,8 +244,8 @@ def test_programs_do_not_change_what_opens_an_account(lone: People) -> None:
     user = lone.user()
     caller = Caller(user, access_token_id=1, stepped_up=True)
     for call in (
-        lambda: lone.oneself.set_phone(lone.act(), caller, OTHER, ""),
-        lambda: lone.oneself.set_email(lone.act(), caller, MAIL, ""),
+        lambda: lone.oneself.set_phone(lone.act(), caller, OTHER, "", ""),
+        lambda: lone.oneself.set_email(lone.act(), caller, MAIL, "", ""),
         lambda: lone.oneself.step_up(lone.act(), caller, password=PASSWORD),
         lambda: lone.oneself.change_password(
             lone.act(), caller, current=PASSWORD, password="orange kettle 51"
@@ -246,3 +267,26 @@ def test_codes_are_asked_for_where_they_can_be_sent_and_by_whom_they_concern(
     refused(ChallengeNeeded, "challenge_needed", ask, lone.act(), phone=PHONE, email="", **register)
     verify = {"purpose": Purpose.VERIFY, **more}
     refused(Unauthenticated, "login_needed", ask, lone.act(), phone=PHONE, email="", **verify)
+
+
+def test_s_07_a_password_that_is_too_short_for_an_operator_is_changed_first(people: People) -> None:
+    user = people.user()
+    short = "kite 4 me"
+    with people.world.database.write() as tx:
+        service.set_password(tx, people.act(), user, password_hash=passwords.hash_password(short))
+    assert people.known(people.log_in(password=short).secret).must == ""
+    with people.world.database.write() as tx:
+        service.set_role(tx, people.act(), user, Role.ADMIN)
+
+    opened = people.log_in(password=short)
+    caller = people.known(opened.secret)
+    assert caller.must == "password_needed"
+    assert people.oneself.me(caller, people.act().at_ms).must == "password_needed"
+    change = people.oneself.change_password
+    shorter = {"current": short, "password": "still tiny"}
+    refused(Invalid, "password_too_short", change, people.act(), caller, **shorter)
+    _, secret = change(people.act(), caller, current=short, password=PASSWORD)
+
+    caller = people.known(secret)
+    assert (caller.must, people.oneself.me(caller, people.act().at_ms).must) == ("", "")
+    assert people.known(people.log_in().secret).must == ""

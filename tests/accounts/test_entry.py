@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aipool.accounts import entry, invitations, passwords, service, throttle
+from aipool.accounts import entry, invitations, passwords, service
+from aipool.accounts.codes import TRIES_MAX
 from aipool.accounts.proof import ChallengeNeeded, Proof
 from aipool.accounts.types import Role, Status
 from aipool.kit.errors import Conflict, Forbidden, Invalid, TooMany, Unauthenticated
 from aipool.notices.codes import Purpose
 from aipool.site.types import ProofOfWork, Registration, SmsProvider, Verification
-from tests.accounts.people import IP, PASSWORD, PHONE, People, open_people, refused, solve
+from tests.accounts.people import BITS, IP, PASSWORD, PHONE, People, refused, solve
 
 OTHER = "+8613800138002"
 MAIL = "somebody@example.com"
 
-
-@pytest.fixture
-def people(tmp_path: Path, kind: str) -> Iterator[People]:
-    with open_people(tmp_path, kind) as opened:
-        yield opened
-
-
-@pytest.fixture
-def lone(tmp_path: Path) -> Iterator[People]:
-    with open_people(tmp_path) as opened:
-        yield opened
-
-
-#: As much work as these tests can wait for.
-BITS = 6
-
-
-@pytest.fixture(autouse=True)
-def _little_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (entry, throttle):
-        monkeypatch.setattr(module, "BITS_LEAST", BITS)
+pytestmark = pytest.mark.usefixtures("little_work")
 
 
 # --- registering ----------------------------------------------------------------------------------
@@ -163,11 +142,54 @@ def test_an_invitation_ends_and_can_be_taken_back(lone: People) -> None:
 def test_a_code_proves_the_number_where_that_is_asked_for(people: People) -> None:
     people.set(verify_phone=Verification.REQUIRED, sms_provider=SmsProvider.WEBHOOK)
     refused(Invalid, "code_needed", people.register)
-    code = people.code_for(Purpose.REGISTER, PHONE)
-    refused(Invalid, "code_wrong", people.register, phone_code=f"{(int(code) + 1) % 10**6:06}")
+    asked = people.ask_code(Purpose.REGISTER, PHONE)
+    shown = {"phone_code": asked.code, "phone_code_handle": asked.handle}
+    wrong = {**shown, "phone_code": f"{(int(asked.code) + 1) % 10**6:06}"}
+    refused(Invalid, "code_wrong", people.register, **wrong)
 
-    made = people.register(phone_code=code)
+    made = people.register(**shown)
     assert made.user.phone_verified_at_ms == people.act().at_ms
+
+
+def test_a_right_code_is_kept_when_the_other_one_is_wrong(people: People) -> None:
+    people.set(
+        verify_phone=Verification.REQUIRED,
+        verify_email=Verification.REQUIRED,
+        sms_provider=SmsProvider.WEBHOOK,
+        smtp_host="mail.example",
+    )
+    phone, mail = (people.ask_code(Purpose.REGISTER, each) for each in (PHONE, MAIL))
+    shown = {
+        "email": MAIL,
+        "phone_code": phone.code,
+        "phone_code_handle": phone.handle,
+        "email_code": mail.code,
+        "email_code_handle": mail.handle,
+    }
+    wrong = {**shown, "email_code": f"{(int(mail.code) + 1) % 10**6:06}"}
+    for number in range(TRIES_MAX - 1):
+        with pytest.raises(Invalid) as caught:
+            people.register(ip=f"198.51.100.{number}", **wrong)
+        assert (caught.value.code, caught.value.field) == ("code_wrong", "email_code")
+
+    made = people.register(**shown)
+    assert made.user.phone_verified_at_ms == made.user.email_verified_at_ms == people.act().at_ms
+    refused(Invalid, "code_wrong", people.register, **shown)
+
+
+def test_a_right_code_beside_a_wrong_one_is_a_try_as_well(lone: People) -> None:
+    lone.set(
+        verify_phone=Verification.REQUIRED,
+        verify_email=Verification.OPTIONAL,
+        sms_provider=SmsProvider.WEBHOOK,
+    )
+    asked = lone.ask_code(Purpose.REGISTER, PHONE)
+    shown = {"phone_code": asked.code, "phone_code_handle": asked.handle}
+    wrong = {**shown, "email": MAIL, "email_code": "000000", "email_code_handle": "x"}
+    for number in range(TRIES_MAX):
+        refused(Invalid, "code_wrong", lone.register, ip=f"198.51.100.{number}", **wrong)
+
+    refused(Invalid, "code_wrong", lone.register, **shown)
 
 
 def test_a_verified_owner_claims_a_number_and_the_old_account_keeps_the_rest(
@@ -176,7 +198,8 @@ def test_a_verified_owner_claims_a_number_and_the_old_account_keeps_the_rest(
     old = people.register()
     people.set(verify_phone=Verification.OPTIONAL, sms_provider=SmsProvider.WEBHOOK)
     refused(Conflict, "user_exists", people.register)
-    made = people.register(phone_code=people.code_for(Purpose.REGISTER, PHONE))
+    asked = people.ask_code(Purpose.REGISTER, PHONE)
+    made = people.register(phone_code=asked.code, phone_code_handle=asked.handle)
 
     assert made.user.id != old.user.id
     assert people.again(old.user).phone == ""
@@ -184,7 +207,7 @@ def test_a_verified_owner_claims_a_number_and_the_old_account_keeps_the_rest(
     # Its sessions go on, so that it can choose another number; until then it can do nothing else.
     caller = people.known(old.secret)
     assert caller.must == "phone_needed"
-    people.oneself.set_phone(people.act(), caller, OTHER, "")
+    people.oneself.set_phone(people.act(), caller, OTHER, "", "")
     assert people.known(old.secret).must == ""
     assert people.log_in(OTHER).user.id == old.user.id
 
@@ -195,8 +218,9 @@ def test_a_verified_number_and_an_operators_are_not_claimed(lone: People) -> Non
     lone.user(OTHER, Role.ROOT)
 
     for phone in (PHONE, OTHER):
-        code = lone.code_for(Purpose.REGISTER, phone)
-        refused(Conflict, "user_exists", lone.register, phone, phone_code=code)
+        asked = lone.ask_code(Purpose.REGISTER, phone)
+        shown = {"phone_code": asked.code, "phone_code_handle": asked.handle}
+        refused(Conflict, "user_exists", lone.register, phone, **shown)
 
 
 def test_registering_again_and_again_asks_for_work_and_then_for_time(lone: People) -> None:

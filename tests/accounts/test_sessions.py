@@ -16,6 +16,7 @@ from aipool.accounts.store import people as people_store
 from aipool.accounts.tables import access_tokens
 from aipool.accounts.tables import sessions as session_table
 from aipool.accounts.types import Role, Session, Status, User
+from aipool.audit import service as audit
 from aipool.audit.types import Act
 from aipool.kit.db import Transaction
 from aipool.kit.errors import Conflict, Invalid, NotFound
@@ -340,3 +341,76 @@ def test_people_delete_their_own_access_tokens_and_nobody_elses(world: World) ->
     with world.database.write() as tx:
         sessions.delete_access_token(tx, world.act, mine, token.id)
     assert token_caller(world, secret) is None
+
+
+def two_tokens(world: World, user: User) -> tuple[str, str]:
+    """The secrets of one that is sensitive and of one that is not."""
+    with world.database.write() as tx:
+        made = [
+            sessions.create_access_token(
+                tx, world.act, world.secrets.pepper, user, name=f"s{flag}", is_sensitive=flag
+            )
+            for flag in (True, False)
+        ]
+    return made[0][1], made[1][1]
+
+
+def trail(world: World, user: User, action: str) -> dict[str, object]:
+    """What the newest row of this action says was there before."""
+    with world.database.read() as connection:
+        rows = audit.entries(connection, f"user:{user.id}")
+    return next(dict(row.before or {}) for row in rows if row.action == action)
+
+
+def test_a_password_that_its_owner_changes_ends_the_sensitive_access_tokens(world: World) -> None:
+    user = person(world)
+    mine, _ = opened(world, user)
+    sensitive, plain = two_tokens(world, user)
+    with world.database.write() as tx:
+        service.set_password(tx, world.act, user, password_hash="y", but_session=mine.id)
+
+    assert token_caller(world, sensitive) is None
+    assert token_caller(world, plain) is not None
+    assert trail(world, user, "user.set_password") == {"access_tokens": 1}
+
+
+def test_a_password_that_is_reset_ends_every_access_token(world: World) -> None:
+    user, other = person(world), person(world, phone="+8613800138003")
+    theirs = two_tokens(world, user)
+    strangers = two_tokens(world, other)
+    with world.database.write() as tx:
+        service.set_password(tx, world.act, user, password_hash="y")
+
+    assert [token_caller(world, secret) for secret in theirs] == [None, None]
+    assert None not in [token_caller(world, secret) for secret in strangers]
+    assert trail(world, user, "user.set_password") == {"access_tokens": 2}
+
+
+def test_logging_out_everywhere_ends_every_access_token(world: World) -> None:
+    user = person(world)
+    _, mine = opened(world, user)
+    _, other = opened(world, user)
+    theirs = two_tokens(world, user)
+    asking = caller(world, mine)
+    assert asking is not None
+    with world.database.write() as tx:
+        sessions.end_others(tx, world.act, asking)
+
+    assert caller(world, mine) is not None
+    assert caller(world, other) is None
+    assert [token_caller(world, secret) for secret in theirs] == [None, None]
+    assert trail(world, user, "session.end_others") == {"sessions": 1, "access_tokens": 2}
+
+
+def test_s_10_a_program_of_an_operator_waits_for_the_second_factor_as_its_owner_does(
+    lone: World,
+) -> None:
+    for role, must in ((Role.USER, ""), (Role.ADMIN, "totp_set_up_needed")):
+        secret, _ = two_tokens(lone, person(lone, role, f"+861380013801{len(role)}"))
+        with lone.database.read() as connection:
+            found = sessions.caller_of_access_token(
+                connection, lone.secrets.pepper, secret, lone.act.at_ms, totp_required=True
+            )
+        assert found is not None
+        assert found.must == must
+        assert token_caller(lone, secret).must == ""  # type: ignore[union-attr]

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pyotp
 import pytest
 import sqlalchemy as sa
 
-from aipool.accounts import totp
+from aipool.accounts import sessions, totp
 from aipool.accounts.callers import Caller
 from aipool.accounts.tables import recovery_codes, users
 from aipool.accounts.types import Role, User
 from aipool.kit.errors import BusinessError, Conflict, Forbidden, Invalid, Unauthenticated
-from tests.accounts.people import PASSWORD, PHONE, People, open_people
-
-
-@pytest.fixture
-def people(tmp_path: Path, kind: str) -> Iterator[People]:
-    with open_people(tmp_path, kind) as opened:
-        yield opened
-
-
-@pytest.fixture
-def lone(tmp_path: Path) -> Iterator[People]:
-    with open_people(tmp_path) as opened:
-        yield opened
+from tests.accounts.people import PASSWORD, PHONE, People
 
 
 def code_of(people: People, secret: str, later_seconds: int = 0) -> str:
@@ -138,6 +123,22 @@ def test_switching_it_on_or_off_ends_the_other_sessions(people: People) -> None:
     people.log_in()
     with people.world.database.write() as tx:
         assert not totp.switch_off(tx, people.act(), people.again(user))
+
+
+def test_an_administrator_who_switches_it_off_ends_every_access_token(lone: People) -> None:
+    user = lone.user()
+    switched_on(lone, user)
+    for ends, but_session in ((False, 7), (True, 0)):
+        with lone.world.database.write() as tx:
+            if not ends:
+                sessions.create_access_token(
+                    tx, lone.act(), lone.world.secrets.pepper, user, name="ci"
+                )
+            totp.switch_off(tx, lone.act(), lone.again(user), but_session=but_session)
+            assert (sessions.access_tokens(tx.connection, user) == []) is ends
+        if not ends:
+            lone.later(60)
+            switched_on(lone, user)
 
 
 def test_new_recovery_codes_make_those_before_worthless(people: People) -> None:

@@ -14,7 +14,7 @@ from alembic.config import Config
 from sqlalchemy.engine import Connection
 
 from aipool import migrate
-from aipool.accounts.store import people, sessions
+from aipool.accounts.store import people, sessions, ways
 from aipool.accounts.types import Role, Status, User, UserId
 from aipool.kit.db import Database, open_database
 from aipool.migrations.schema import metadata
@@ -250,6 +250,23 @@ def test_the_id_of_a_deleted_vendor_is_not_given_again(database: Database) -> No
         )
 
     assert last.id > made[-1].id
+
+
+def test_codes_that_were_asked_for_go_on_counting(database: Database) -> None:
+    upgrade(database, "0012")
+    with database.write() as tx:
+        digest = "BLOB" if tx.connection.dialect.name == "sqlite" else "BYTEA"
+        for number in (1, 2):
+            tx.connection.exec_driver_sql(
+                "INSERT INTO verification_codes VALUES"
+                f" ({number}, {number}, 'reset', 'a@b.example', 'n',"
+                f" CAST('d' AS {digest}), 5, TRUE)"
+            )
+
+    migrate.migrate(database)
+
+    with database.read() as connection:
+        assert ways.asked_times(connection, address="a@b.example", since_ms=0) == [2, 1]
 
 
 def test_people_and_their_tokens_go_along(database: Database) -> None:

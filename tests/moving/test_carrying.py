@@ -266,6 +266,26 @@ def test_a_row_that_cannot_be_is_refused_by_itself_and_leaves_nothing(
     assert reason in refused[0].says
 
 
+def test_an_address_or_a_number_that_is_anothers_is_left_out_and_the_balance_comes(
+    world: World,
+) -> None:
+    dump = small()
+    dump["users"].append(user(8, "second", quota=500_000, email="root@example.COM"))
+    dump["users"].append(user(9, "138-0013-8055", quota=500_000))
+    dump["tokens"].append(token(7, 8))
+    done = moved(world, dump)
+
+    assert {outcomes(done, "user")[number] for number in "189"} == {"created"}
+    assert "root@example.com is another user's: without it" in says(done, "user", "8")
+    assert "+8613800138055 is another user's: without it" in says(done, "user", "9")
+    with world.database.read() as connection:
+        *_, second, third = accounts.list_users(connection)
+        balances = [wallet_balance(connection, one.id) for one in (second, third)]
+    assert (second.email, third.phone) == ("", "")
+    assert [one and one.balance_nano for one in balances] == [7_000_000_000] * 2
+    assert outcomes(done, "token")["7"] == "created"
+
+
 @pytest.mark.parametrize("form", ["sqlite", "mysql"])
 def test_a_file_of_any_form_is_moved_the_same(alone: World, tmp_path: Path, form: str) -> None:
     world = alone

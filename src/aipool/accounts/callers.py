@@ -24,9 +24,10 @@ class Caller:
     may_write: False for an access token that only reads.
     stepped_up: has the person shown again, a short while ago, that it is them? An access token
     was given that right when it was made, or not.
-    must: the code of what the person must do before anything else than under /api/me: set up the
-    second factor that is asked of operators ("totp_set_up_needed"), or choose another number
-    ("phone_needed"). "" = nothing.
+    must: the code of what the person must do before anything else than under /api/me: choose a
+    password that is long enough for an operator ("password_needed"), set up the second factor that
+    is asked of operators ("totp_set_up_needed"), or choose a number ("phone_needed"). "" =
+    nothing.
     access_token_id: of the access token, 0 = by a session.
     seen_at_ms: when the session or the access token was last noted as used.
     """

@@ -1,10 +1,16 @@
 """Codes that are sent to a phone or a mailbox, to prove that it is somebody's.
 
-Six digits, good for five minutes, five tries and one purpose; asking for another makes those
-before it worthless. Stored is the HMAC over the code, its purpose and where it went. Messages
-cost money and annoy, so they are few: to one number, from one network, and to all in a day
-(security S-09). What is answered does not depend on whether there is an account: where there is
-none to speak of, everything happens but the sending.
+Six digits, good for five minutes, five tries and one purpose, for whoever asked: the answer to
+the asking has a handle of 256 random bits, and a code is nothing without the handle it was asked
+for under. So nobody can try at a code that somebody else asked for, use up its tries, or make it
+worthless by asking for another. What a person who is logged in asks for is good in that session
+alone. A code that proved its point ends all others to the same place for the same purpose. Stored
+are the HMAC over the handle, the purpose, where the code went and the session, and the HMAC over
+that and the code.
+
+Messages cost money and annoy, so they are few: to one number, from one network, and to all in a
+day (security S-09). What is answered does not depend on whether there is an account: where there
+is none to speak of, everything happens but the sending.
 
 Refusals (kit.errors):
     code_wrong                                               422
@@ -14,9 +20,12 @@ Refusals (kit.errors):
 from __future__ import annotations
 
 import hmac
+import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from sqlalchemy.engine import Connection
 
 from aipool.accounts.store import ways as store
 from aipool.accounts.types import Channel
@@ -49,25 +58,42 @@ class CodeSender(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What a code proves. address: canonical, that it is somebody's.  session_id: of the person
+    whose it is to be, 0 = whoever has the handle."""
+
+    purpose: Purpose
+    address: str
+    session_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
-    """A code that somebody asks for. address: canonical.  network: where they ask from."""
+    """A code that somebody asks for. network: where they ask from."""
 
     channel: Channel
-    address: str
-    purpose: Purpose
+    claim: Claim
     network: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A code, and the handle that it is good with."""
+
+    handle: str = field(repr=False)
+    code: str = field(repr=False)
 
 
 def ask(
     tx: Transaction, act: Act, pepper: bytes, wanted: Wanted, *, sms_per_day: int, is_sent: bool
-) -> str:
-    """A new code, the only one from now on. Raises TooMany.
+) -> Made:
+    """A new code. Raises TooMany.
 
     is_sent: False = it counts like any other, and nobody will ever know it.
     """
-    connection, now_ms = tx.connection, act.at_ms
+    connection, now_ms, claim = tx.connection, act.at_ms, wanted.claim
     store.forget_codes(connection, now_ms - _DAY_MS)
-    to_address = store.asked_times(connection, address=wanted.address, since_ms=now_ms - _DAY_MS)
+    to_address = store.asked_times(connection, address=claim.address, since_ms=now_ms - _DAY_MS)
     from_network = store.asked_times_of_network(
         connection, network=wanted.network, since_ms=now_ms - _HOUR_MS
     )
@@ -81,33 +107,49 @@ def ask(
         day_began_ms = now_ms - now_ms % _DAY_MS
         if store.sent_by_phone(connection, since_ms=day_began_ms - 1) >= sms_per_day:
             raise _too_many(day_began_ms + _DAY_MS - now_ms)
-    code = f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}}"
+    made = Made(digests.generate(""), f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}}")
+    asked = _asked_digest(pepper, claim, made.handle)
     store.insert_code(
         connection,
         at_ms=now_ms,
-        purpose=wanted.purpose,
-        address=wanted.address,
+        purpose=claim.purpose,
+        address=claim.address,
         network=wanted.network,
-        digest=_digest(pepper, wanted.purpose, wanted.address, code),
+        handle_digest=asked,
+        digest=_digest(pepper, asked, made.code),
         tries_left=TRIES_MAX,
         sent=is_sent,
     )
-    return code
+    return made
 
 
-def use(
-    tx: Transaction, act: Act, pepper: bytes, purpose: Purpose, address: str, code: str
-) -> bool:
-    """Is this the code that was sent there? It is used up, or a try is; so the transaction must
-    be committed whatever the answer is."""
-    newest = store.newest_code(tx.connection, purpose, address)
-    if newest is None or not newest.tries_left:
-        return False
-    if not newest.at_ms <= act.at_ms < newest.at_ms + LIFE_MS:
-        return False
-    is_right = hmac.compare_digest(newest.digest, _digest(pepper, purpose, address, code))
-    store.set_tries_left(tx.connection, newest.id, 0 if is_right else newest.tries_left - 1)
+def is_asked(connection: Connection, pepper: bytes, claim: Claim, handle: str, now_ms: int) -> bool:
+    """Was a code for this asked for under this handle, a short while ago?"""
+    asked = _asked_digest(pepper, claim, handle)
+    return store.code_is_asked(connection, asked, now_ms=now_ms, life_ms=LIFE_MS)
+
+
+def use(tx: Transaction, act: Act, pepper: bytes, claim: Claim, handle: str, code: str) -> bool:
+    """Is this the code that was sent when this handle was given? It is used up, or a try is; so
+    the transaction must be committed whatever the answer is."""
+    is_right = take_try(tx, act, pepper, claim, handle, code)
+    if is_right:
+        end(tx, claim)
     return is_right
+
+
+def take_try(
+    tx: Transaction, act: Act, pepper: bytes, claim: Claim, handle: str, code: str
+) -> bool:
+    """Like `use`, but a right code stays good: it is one of those that must all be right."""
+    asked = _asked_digest(pepper, claim, handle)
+    digest = store.take_try(tx.connection, asked, now_ms=act.at_ms, life_ms=LIFE_MS)
+    return digest is not None and hmac.compare_digest(digest, _digest(pepper, asked, code))
+
+
+def end(tx: Transaction, claim: Claim) -> None:
+    """The claim is proved: no code for it that was asked for until now is good any more."""
+    store.end_codes(tx.connection, claim.purpose, claim.address)
 
 
 def wrong(field: str = "code") -> Invalid:
@@ -119,8 +161,14 @@ def wrong(field: str = "code") -> Invalid:
     )
 
 
-def _digest(pepper: bytes, purpose: Purpose, address: str, code: str) -> bytes:
-    return digests.digest(pepper, f"code|{purpose}|{address}|{code}".encode())
+def _asked_digest(pepper: bytes, claim: Claim, handle: str) -> bytes:
+    # As a list, so that no part of it can be taken for another.
+    told = ["code", claim.purpose, claim.address, claim.session_id, handle]
+    return digests.digest(pepper, json.dumps(told).encode())
+
+
+def _digest(pepper: bytes, asked: bytes, code: str) -> bytes:
+    return digests.digest(pepper, asked + code.encode())
 
 
 def _wait_ms(times: list[int], limit: tuple[int, int], now_ms: int) -> int:

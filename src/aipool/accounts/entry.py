@@ -20,7 +20,7 @@ Refusals (kit.errors), beside those of service, sessions, codes and totp:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from aipool.accounts import codes, devices, passwords, rules, service, sessions, totp
 from aipool.accounts.callers import Caller
@@ -44,10 +44,13 @@ _REGISTRATIONS_WITHOUT_WAIT = 20
 #: Codes always ask for work, and have limits of their own.
 _CODES_WITHOUT_WAIT = 1_000_000
 
+_NO_LOGIN = rules.Login()
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody writes who wants an account. …_code: what was sent there, "" = nothing."""
+    """What somebody writes who wants an account. …_code: what was sent there, "" = nothing.
+    …_code_handle: what was answered when it was asked for."""
 
     phone: str
     password: str
@@ -55,7 +58,9 @@ class Wish:
     email: str = ""
     locale: str = ""
     phone_code: str = ""
+    phone_code_handle: str = ""
     email_code: str = ""
+    email_code_handle: str = ""
     invitation: str = ""
     terms_version: str = ""
     privacy_version: str = ""
@@ -87,11 +92,13 @@ class In:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A code that was asked for. is_sent: is there anybody to send it to?"""
+    """A code that was asked for. handle: for whoever asked.  is_sent: is there anybody to send the
+    code to?"""
 
     to: str
     purpose: Purpose
-    code: str
+    handle: str = field(repr=False)
+    code: str = field(repr=False)
     locale: Locale
     is_sent: bool
 
@@ -175,21 +182,27 @@ class Entry:
     def _use_codes(
         self, tx: Transaction, act: Act, values: Values, phone: str, email: str, wish: Wish
     ) -> dict[str, bool | None]:
-        """By field: was the code right? None = none was asked for."""
+        """By field: was the code right? None = none was asked for. They are used up when all are
+        right; until then each is a try."""
         wanted = (
-            ("phone_code", values[settings.VERIFY_PHONE], phone, wish.phone_code),
-            ("email_code", values[settings.VERIFY_EMAIL], email, wish.email_code),
+            ("phone_code", values[settings.VERIFY_PHONE], phone),
+            ("email_code", values[settings.VERIFY_EMAIL], email),
         )
         proved: dict[str, bool | None] = {}
-        for field, verification, address, code in wanted:
+        right = []
+        for name, verification, address in wanted:
+            code, handle = getattr(wish, name), getattr(wish, f"{name}_handle")
             if verification is Verification.REQUIRED and not code:
-                raise Invalid("code_needed", "ask for a code and send it along", field=field)
+                raise Invalid("code_needed", "ask for a code and send it along", field=name)
             is_asked = verification is not Verification.OFF and address and code
-            proved[field] = (
-                codes.use(tx, act, self._on.pepper, Purpose.REGISTER, address, code)
-                if is_asked
-                else None
-            )
+            claim = codes.Claim(Purpose.REGISTER, address)
+            proved[name] = None
+            if is_asked:
+                proved[name] = codes.take_try(tx, act, self._on.pepper, claim, handle, code)
+                right.append(claim)
+        if False not in proved.values():
+            for claim in right:
+                codes.end(tx, claim)
         return proved
 
     # --- logging in -------------------------------------------------------------------------
@@ -209,6 +222,7 @@ class Entry:
             self._demand(values, proof, tried.network, bits, act)
         self._on.throttle.enter(tried, self._on.clock())
         if not self._on.matches(stored, key.password, tried) or user is None:
+            self._on.failed_logins.note(user.id if user else None, act.ip, act.at_ms)
             raise Unauthenticated(
                 "invalid_credentials", "the number or address, or the password, is not right"
             )
@@ -222,6 +236,7 @@ class Entry:
             if user.has_totp and not totp.use(
                 tx, mine, self._on.pepper, self._on.keyring, user, key.code
             ):
+                self._on.failed_logins.note(user.id, act.ip, act.at_ms)
                 raise codes.wrong()
             # Nothing of it may have changed since.
             if service.password_hash_of(tx.connection, user) != stored:
@@ -235,28 +250,40 @@ class Entry:
             if key.caller is not None and key.caller.session_id:
                 # Its place is taken by the new one.
                 sessions.forget(tx, key.caller.session_id, self._on.hooks.sessions_end)
-            opened = self._open(tx, mine, user)
+            opened = self._open(tx, mine, user, is_short=rules.is_short(key.password, user.role))
         self._on.throttle.succeeded(tried)
         return opened
 
-    def _open(self, tx: Transaction, act: Act, user: User) -> In:
+    def _open(self, tx: Transaction, act: Act, user: User, *, is_short: bool = False) -> In:
         mine = replace(act, actor=f"user:{user.id}", role=user.role)
         session, secret = sessions.open_session(
-            tx, mine, self._on.pepper, user, self._on.hooks.sessions_end
+            tx,
+            mine,
+            self._on.pepper,
+            user,
+            self._on.hooks.sessions_end,
+            password_is_short=is_short,
         )
         user = service.note_login(tx, mine, user)
         return In(user, tx, session, secret, devices.new_cookie(self._on.pepper, user.id))
 
     # --- another password -------------------------------------------------------------------
 
-    def reset_by_code(self, act: Act, *, login: str, code: str, password: str) -> Transaction:
-        """Another password for whoever has the number or the address, which they proved before."""
+    def reset_by_code(
+        self, act: Act, *, login: str, code: str, handle: str, password: str
+    ) -> Transaction:
+        """Another password for whoever has the number or the address, which they proved before.
+        handle: what was answered when the code was asked for."""
         meant = rules.login_of(login)
         rules.check_password(password, Role.USER, meant.phone)
-        tried = Try(meant.key, network_of(act.ip))
+        claim = codes.Claim(Purpose.RESET, meant.key)
+        with self._on.database.read() as connection:
+            asked = codes.is_asked(connection, self._on.pepper, claim, handle, act.at_ms)
+        # Whoever asked has a count of their own: what others try here does not keep them out.
+        tried = Try(meant.key, network_of(act.ip), f"code {handle}" if asked else "")
         self._on.throttle.enter(tried, self._on.clock())
         with self._on.database.write() as tx:
-            is_right = codes.use(tx, act, self._on.pepper, Purpose.RESET, meant.key, code)
+            is_right = codes.use(tx, act, self._on.pepper, claim, handle, code)
             user = service.user_by_login(tx.connection, meant) if is_right else None
             # A code that was never sent can be guessed, if hardly ever.
             user = user if user is not None and _is_proved(user, meant) else None
@@ -268,8 +295,11 @@ class Entry:
         self._on.throttle.succeeded(tried)
         return self._reset(act, user, password)
 
-    def reset_by_link(self, act: Act, *, secret: str, password: str) -> Transaction:
-        """Another password for whoever was given this link."""
+    def reset_by_link(
+        self, act: Act, *, secret: str, password: str, login: str = ""
+    ) -> Transaction:
+        """Another password for whoever was given this link. login: the number or the address to
+        log in with from now on, of an account that has neither; nobody proved it."""
         digest = digests.digest(self._on.pepper, secret.strip().encode())
         network = network_of(act.ip)
         tried = Try(f"link {network}", network)
@@ -279,10 +309,36 @@ class Entry:
         if user is None:
             raise _no_link()
         self._on.throttle.succeeded(tried)
-        rules.check_password(password, user.role, user.phone)
-        return self._reset(act, user, password, link=digest)
+        named = _NO_LOGIN
+        if not (user.phone or user.email):
+            named = self._named(login)
+        rules.check_password(password, user.role, user.phone or named.phone)
+        return self._reset(act, user, password, link=digest, named=named)
 
-    def _reset(self, act: Act, user: User, password: str, link: bytes | None = None) -> Transaction:
+    def _named(self, login: str) -> rules.Login:
+        """What somebody wants to log in with. Raises Invalid for what cannot be."""
+        if not login.strip():
+            raise Invalid(
+                "address_needed",
+                "this account has neither a phone number nor a mail address: name one to log in "
+                "with",
+                field="login",
+            )
+        if "@" in login:
+            return rules.Login(email=rules.canonical_email(login))
+        phone = rules.canonical_phone(login)
+        rules.check_country(phone, self._on.values()[settings.COUNTRY_CODES])
+        return rules.Login(phone=phone)
+
+    def _reset(
+        self,
+        act: Act,
+        user: User,
+        password: str,
+        *,
+        link: bytes | None = None,
+        named: rules.Login = _NO_LOGIN,
+    ) -> Transaction:
         password_hash = passwords.hash_password(password)
         mine = replace(act, actor=f"user:{user.id}", role=user.role)
         with self._on.database.write() as tx:
@@ -291,6 +347,10 @@ class Entry:
             service.set_password(
                 tx, mine, user, password_hash=password_hash, ended=self._on.hooks.sessions_end
             )
+            if named.phone:
+                service.set_phone(tx, mine, user, named.phone, is_verified=False)
+            if named.email:
+                service.set_email(tx, mine, user, named.email, is_verified=False)
         return tx
 
     # --- codes ------------------------------------------------------------------------------
@@ -318,9 +378,11 @@ class Entry:
         self._demand(values, proof, network, self._asking.bits(network, now), act)
         self._asking.enter(network, now)
         is_sent = purpose is not Purpose.RESET or self._may_reset(address)
-        wanted = codes.Wanted(channel, address, purpose, network)
+        # What else is proved is proved before there is a session, or without one.
+        session_id = caller.session_id if caller and purpose is Purpose.VERIFY else 0
+        wanted = codes.Wanted(channel, codes.Claim(purpose, address, session_id), network)
         with self._on.database.write() as tx:
-            code = codes.ask(
+            made = codes.ask(
                 tx,
                 act,
                 self._on.pepper,
@@ -330,7 +392,7 @@ class Entry:
             )
         known = {each.value: each for each in Locale}
         spoken = known.get(locale, values[settings.DEFAULT_LOCALE])
-        return Asked(address, purpose, code, spoken, is_sent)
+        return Asked(address, purpose, made.handle, made.code, spoken, is_sent)
 
     def _addressed(self, values: Values, phone: str, email: str) -> tuple[Channel, str]:
         if bool(phone) == bool(email):
@@ -369,13 +431,16 @@ class Entry:
 
 def check_agreed(values: Values, terms_version: str, privacy_version: str) -> None:
     """Raises Invalid for anything but agreement to what is in force."""
-    for field, needed, given in (
+    for name, needed, given in (
         ("terms_version", values[settings.TERMS_VERSION], terms_version),
         ("privacy_version", values[settings.PRIVACY_VERSION], privacy_version),
     ):
         if needed and given != needed:
             raise Invalid(
-                "terms_not_agreed", f"agree to version {needed} first, by sending it", field=field
+                "terms_not_agreed",
+                f"agree to version {needed} first, by sending it",
+                field=name,
+                params={"version": needed},
             )
 
 

@@ -61,7 +61,11 @@ def delete(tx: Transaction, act: Act, invitation_id: int) -> None:
     """It is good for nothing any more. Who came with it stays."""
     found = store.invitation_by_id(tx.connection, invitation_id)
     if found is None:
-        raise NotFound("invitation_unknown", f"there is no invitation {invitation_id}")
+        raise NotFound(
+            "invitation_unknown",
+            f"there is no invitation {invitation_id}",
+            params={"id": invitation_id},
+        )
     store.delete_invitation(tx.connection, invitation_id)
     record(tx, act, "invitation.delete", _target(found), before=asdict(found))
 

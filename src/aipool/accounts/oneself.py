@@ -5,7 +5,7 @@ Whoever is in shows again who they are before anything that would let somebody e
 account; how often is counted for the account.
 
 Refusals (kit.errors), beside those of service, sessions, codes and totp:
-    session_needed, totp_set_up_needed, phone_needed                           403
+    session_needed, password_needed, totp_set_up_needed, phone_needed          403
     password_wrong, code_wrong, code_needed, email_needed                      422
     too_many_tries                                                             429
     busy                                                                       503
@@ -39,7 +39,8 @@ class Oneself:
     def change_password(
         self, act: Act, caller: Caller, *, current: str, password: str
     ) -> tuple[Transaction, str]:
-        """The new secret of the session's cookie; the other sessions end."""
+        """The new secret of the session's cookie; the other sessions end, and the sensitive access
+        tokens."""
         refuse_programs(caller)
         self._confirm(caller, current, "current_password")
         rules.check_password(password, caller.user.role, caller.user.phone)
@@ -94,19 +95,24 @@ class Oneself:
 
     # --- being reached ----------------------------------------------------------------------
 
-    def set_phone(self, act: Act, caller: Caller, phone: str, code: str) -> Transaction:
-        """Another number, or the same one, proved."""
+    def set_phone(
+        self, act: Act, caller: Caller, phone: str, code: str, handle: str
+    ) -> Transaction:
+        """Another number, or the same one, proved. handle: what was answered when the code was
+        asked for in this session."""
         refuse_programs(caller)
         values = self._on.values()
         number = rules.canonical_phone(phone)
         rules.check_country(number, values[settings.COUNTRY_CODES])
-        self._prove(act, values[settings.VERIFY_PHONE], number, code, "phone")
+        self._prove(act, caller, values[settings.VERIFY_PHONE], "phone", number, code, handle)
         with self._on.database.write() as tx:
             service.set_phone(tx, act, caller.user, number, is_verified=bool(code))
         return tx
 
-    def set_email(self, act: Act, caller: Caller, email: str, code: str) -> Transaction:
-        """Another address, or the same one, proved; "" = none."""
+    def set_email(
+        self, act: Act, caller: Caller, email: str, code: str, handle: str
+    ) -> Transaction:
+        """Another address, or the same one, proved; "" = none. handle: as with a number."""
         refuse_programs(caller)
         values = self._on.values()
         address = rules.canonical_email(email) if email.strip() else ""
@@ -114,18 +120,33 @@ class Oneself:
         if not address and needed is Verification.REQUIRED:
             raise Invalid("email_needed", "a mail address is needed here", field="email")
         if address:
-            self._prove(act, needed, address, code, "email")
+            self._prove(act, caller, needed, "email", address, code, handle)
         with self._on.database.write() as tx:
             service.set_email(tx, act, caller.user, address, is_verified=bool(code))
         return tx
 
-    def _prove(self, act: Act, needed: Verification, address: str, code: str, field: str) -> None:
+    def _prove(
+        self,
+        act: Act,
+        caller: Caller,
+        needed: Verification,
+        field: str,
+        address: str,
+        code: str,
+        handle: str,
+    ) -> None:
         if not code:
             if needed is Verification.REQUIRED:
-                raise Invalid("code_needed", f"prove that this {field} is yours", field="code")
+                raise Invalid(
+                    "code_needed",
+                    f"prove that this {field} is yours",
+                    field="code",
+                    params={"what": field},
+                )
             return
+        claim = codes.Claim(Purpose.VERIFY, address, caller.session_id)
         with self._on.database.write() as tx:
-            is_right = codes.use(tx, act, self._on.pepper, Purpose.VERIFY, address, code)
+            is_right = codes.use(tx, act, self._on.pepper, claim, handle, code)
         if not is_right:
             raise codes.wrong()
 
@@ -175,12 +196,17 @@ class Oneself:
         with self._on.database.read() as connection:
             user = service.user_by_id(connection, caller.user.id)
             values = self._on.site.values(connection)
+            session = sessions.session_of(connection, caller)
             return me_shown(
                 user,
                 values,
-                session=sessions.session_of(connection, caller),
+                session=session,
                 stepped_up=caller.stepped_up,
-                must=sessions.must_of(user, totp_required=values[settings.TOTP_REQUIRED]),
+                must=sessions.must_of(
+                    user,
+                    totp_required=values[settings.TOTP_REQUIRED],
+                    password_is_short=session is not None and session.password_is_short,
+                ),
                 recovery_codes_left=way_store.recovery_codes_left(connection, user.id),
                 balance_nano=self._on.hooks.balance_nano(connection, user.id),
                 now_ms=now_ms,

@@ -10,6 +10,7 @@ from time import monotonic
 from sqlalchemy.engine import Connection
 
 from aipool.accounts import passwords
+from aipool.accounts.failed_logins import FailedLogins
 from aipool.accounts.sessions import SessionsEnd, untold
 from aipool.accounts.throttle import Throttle, Try
 from aipool.accounts.types import User, UserId
@@ -48,6 +49,7 @@ class Premises:
     hooks: Hooks = NO_HOOKS
     clock: Callable[[], float] = monotonic
     throttle: Throttle = field(default_factory=Throttle)
+    failed_logins: FailedLogins = field(default_factory=FailedLogins)
 
     def values(self) -> Values:
         """The settings of the site that are in force."""

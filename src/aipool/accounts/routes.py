@@ -146,18 +146,26 @@ def _coming_in(router: APIRouter, desk: Desk, on: Premises, sender: codes.CodeSe
         if asked.is_sent:
             after.add_task(sender.send_code, asked.to, asked.purpose, asked.code, asked.locale)
         return CodeAsked(
+            handle=asked.handle,
             expires_in_seconds=codes.LIFE_MS // 1000,
             resend_after_seconds=codes.ADDRESS_LIMITS[0][1] // 1000,
         )
 
     @router.post("/auth/reset", status_code=204)
     def reset_password(sent: ResetSent, act: Acting) -> Response:
-        """Another password, by a code or by a link. Every session of the account ends."""
+        """Another password, by a code or by a link. Every session and every access token of the
+        account ends."""
         password = sent.password.get_secret_value()
         if sent.link:
-            tx = entry.reset_by_link(act, secret=sent.link, password=password)
+            tx = entry.reset_by_link(act, secret=sent.link, password=password, login=sent.login)
         else:
-            tx = entry.reset_by_code(act, login=sent.login, code=sent.code, password=password)
+            tx = entry.reset_by_code(
+                act,
+                login=sent.login,
+                code=sent.code,
+                handle=sent.code_handle,
+                password=password,
+            )
         return desk.done(tx)
 
 
@@ -196,7 +204,7 @@ def _oneself(router: APIRouter, desk: Desk, on: Premises, oneself: Oneself) -> N
     def change_password(
         sent: PasswordSent, caller: Asking, request: Request, act: Acting
     ) -> Response:
-        """Another password. Every other session ends."""
+        """Another password. Every other session ends, and every sensitive access token."""
         password = sent.password.get_secret_value()
         current = sent.current_password.get_secret_value()
         tx, secret = oneself.change_password(act, caller, current=current, password=password)
@@ -219,13 +227,13 @@ def _oneself(router: APIRouter, desk: Desk, on: Premises, oneself: Oneself) -> N
     @router.put("/me/phone")
     def set_phone(sent: PhoneSent, caller: Asking, act: Acting) -> MeShown:
         """Another number; with a code, one that is proved."""
-        oneself.set_phone(act, caller, sent.phone, sent.code)
+        oneself.set_phone(act, caller, sent.phone, sent.code, sent.code_handle)
         return oneself.me(caller, act.at_ms)
 
     @router.put("/me/email")
     def set_email(sent: EmailSent, caller: Asking, act: Acting) -> MeShown:
         """Another mail address; with a code, one that is proved."""
-        oneself.set_email(act, caller, sent.email, sent.code)
+        oneself.set_email(act, caller, sent.email, sent.code, sent.code_handle)
         return oneself.me(caller, act.at_ms)
 
 
@@ -246,7 +254,7 @@ def _sessions(router: APIRouter, desk: Desk, on: Premises) -> None:
 
     @router.delete("/me/sessions", status_code=204)
     def end_other_sessions(caller: Asking, act: Acting) -> Response:
-        """Logs out everywhere but here."""
+        """Logs out everywhere but here; every access token ends as well."""
         with desk.database.write() as tx:
             sessions.end_others(tx, act, caller, on.hooks.sessions_end)
         return desk.done(tx)

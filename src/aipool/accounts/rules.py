@@ -46,6 +46,7 @@ def canonical_phone(text: str) -> str:
             "invalid_phone",
             f"{text!r} is no phone number: write it like 13800138000 or +8613800138000",
             field="phone",
+            params={"given": text},
         )
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
@@ -57,7 +58,12 @@ def check_country(phone: str, calling_codes: tuple[str, ...]) -> None:
 
     if calling_codes and str(phonenumbers.parse(phone).country_code) not in calling_codes:
         shown = ", ".join(f"+{code}" for code in calling_codes)
-        raise Invalid("country_not_served", f"only numbers of {shown} are taken", field="phone")
+        raise Invalid(
+            "country_not_served",
+            f"only numbers of {shown} are taken",
+            field="phone",
+            params={"codes": shown},
+        )
 
 
 _EMAIL = re.compile(r"[^\s@\"(),:;<>\[\\\]]{1,64}@([a-z0-9-]{1,63}\.)+[a-z][a-z0-9-]{0,62}")
@@ -105,19 +111,32 @@ def login_of(text: str) -> Login:
 # --- passwords --------------------------------------------------------------------------------
 
 
+def is_short(password: str, role: Role) -> bool:
+    """Has it too few characters for what its owner may do?"""
+    return len(password) < _least(role)
+
+
+def _least(role: Role) -> int:
+    return PASSWORD_CHARACTERS_LEAST if role is Role.USER else ADMIN_PASSWORD_CHARACTERS_LEAST
+
+
 def check_password(password: str, role: Role, phone: str) -> None:
     """Raises Invalid for a password that is too short, too long, the phone number, or one that
     many people have."""
-    least = PASSWORD_CHARACTERS_LEAST if role is Role.USER else ADMIN_PASSWORD_CHARACTERS_LEAST
-    if len(password) < least:
+    if is_short(password, role):
+        least = _least(role)
         raise Invalid(
-            "password_too_short", f"a password needs at least {least} characters", field="password"
+            "password_too_short",
+            f"a password needs at least {least} characters",
+            field="password",
+            params={"least": least},
         )
     if len(password) > PASSWORD_CHARACTERS_MAX:
         raise Invalid(
             "password_too_long",
             f"a password has at most {PASSWORD_CHARACTERS_MAX} characters",
             field="password",
+            params={"most": PASSWORD_CHARACTERS_MAX},
         )
     if password.strip("+ ") in phone or len(set(password)) == 1:
         raise Invalid(
@@ -181,6 +200,7 @@ def checked_note(text: str) -> str:
             "malformed_note",
             f"a note has at most {NOTE_CHARACTERS_MAX} printable characters",
             field="note",
+            params={"most": NOTE_CHARACTERS_MAX},
         )
     return kept
 

@@ -31,6 +31,10 @@ _Phone = Annotated[str, Field(max_length=_SHORT_MAX, description="such as 138001
 _Email = Annotated[str, Field(max_length=rules.EMAIL_CHARACTERS_MAX)]
 _Password = Annotated[SecretStr, Field(max_length=_PASSWORD_MAX)]
 _Code = Annotated[str, Field(max_length=_SHORT_MAX)]
+_Handle = Annotated[
+    str,
+    Field(max_length=_SHORT_MAX, description="what was answered when the code was asked for"),
+]
 _Name = Annotated[str, Field(max_length=_SHORT_MAX)]
 _Version = Annotated[str, Field(max_length=_SHORT_MAX)]
 _Locale = Literal["", "zh-CN", "en"]
@@ -78,8 +82,8 @@ def challenge_shown(challenge: Challenge) -> ChallengeShown:
 class RegisterSent(Sent):
     """A new account. What else than phone and password is needed, GET /api/site tells.
 
-    phone_code, email_code: what POST /api/auth/codes sent there.  terms_version,
-    privacy_version: what the person agreed to.
+    phone_code, email_code: what POST /api/auth/codes sent there; each needs the handle that was
+    answered then.  terms_version, privacy_version: what the person agreed to.
     """
 
     phone: _Phone
@@ -88,7 +92,9 @@ class RegisterSent(Sent):
     email: _Email = ""
     locale: _Locale = ""
     phone_code: _Code = ""
+    phone_code_handle: _Handle = ""
     email_code: _Code = ""
+    email_code_handle: _Handle = ""
     invitation: str = Field(default="", max_length=_SECRET_MAX)
     terms_version: _Version = ""
     privacy_version: _Version = ""
@@ -121,18 +127,23 @@ class CodeWanted(Sent):
 
 
 class CodeAsked(Shown):
-    """The same whether there is an account or not."""
+    """Alike whether there is an account or not. handle: send it along with the code, which is good
+    for nobody else."""
 
+    handle: str
     expires_in_seconds: int
     resend_after_seconds: int
 
 
 class ResetSent(Sent):
-    """Another password: with a code that was sent to `login`, or with an administrator's link."""
+    """Another password: with a code that was sent to `login` and its handle, or with an
+    administrator's link. login: with a link, the number or the address to log in with from now on,
+    for an account that has neither (`address_needed`)."""
 
     password: _Password
     login: str = Field(default="", max_length=rules.LOGIN_CHARACTERS_MAX)
     code: _Code = ""
+    code_handle: _Handle = ""
     link: str = Field(default="", max_length=_SECRET_MAX)
 
 
@@ -156,7 +167,8 @@ class MeShown(Shown):
     """Who asks.
 
     phone: null = somebody else proved to own the number; choose another.
-    must: what has to be done before anything else: "totp_set_up_needed", "phone_needed", or "".
+    must: what has to be done before anything else: "password_needed", "totp_set_up_needed",
+    "phone_needed", or "".
     agree_needed: the terms or the privacy notice are others than those that were agreed to.
     low_balance: a warning is sent when the balance falls below; null = as the site does.
     balance: null = there is no wallet.
@@ -217,7 +229,8 @@ class PasswordSent(Sent):
 
 
 class PasswordChanged(Shown):
-    """password_strength: a hint: weak, fair, good or strong. The other sessions have ended."""
+    """password_strength: a hint: weak, fair, good or strong. The other sessions have ended, and
+    the sensitive access tokens."""
 
     password_strength: rules.Strength
 
@@ -236,18 +249,21 @@ class SteppedUp(Shown):
 
 
 class PhoneSent(Sent):
-    """code: what POST /api/auth/codes sent there, with the purpose `verify`."""
+    """code: what POST /api/auth/codes sent there, with the purpose `verify`, asked for in the same
+    session."""
 
     phone: _Phone
     code: _Code = ""
+    code_handle: _Handle = ""
 
 
 class EmailSent(Sent):
     """email: "" = none from now on.  code: what POST /api/auth/codes sent there, with the purpose
-    `verify`."""
+    `verify`, asked for in the same session."""
 
     email: _Email
     code: _Code = ""
+    code_handle: _Handle = ""
 
 
 class SessionsShown(Shown):
@@ -407,7 +423,9 @@ def moment_sent(text: str | None, now_ms: int) -> int | None:
     try:
         seconds = moment_or_days(text, now_ms // 1000)
     except Invalid as problem:
-        raise Invalid(problem.code, problem.message, field="expires_at") from None
+        raise Invalid(
+            problem.code, problem.message, field="expires_at", params=problem.params
+        ) from None
     return None if seconds == NEVER else seconds * 1000
 
 
@@ -418,9 +436,15 @@ def amount_sent(text: str | None, field: str) -> int | None:
     try:
         nano = parse_cny(text)
     except MoneyError as problem:
-        raise Invalid("invalid_amount", str(problem), field=field) from None
+        raise Invalid("invalid_amount", str(problem), field=field, params=problem.params) from None
     if not 0 <= nano <= AMOUNT_NANO_MAX:
-        raise Invalid("invalid_amount", "an amount from 0 to 1000000 CNY is needed", field=field)
+        most = format_cny(AMOUNT_NANO_MAX)
+        raise Invalid(
+            "invalid_amount",
+            f"an amount from 0 to {most} CNY is needed",
+            field=field,
+            params={"least": 0, "most": most},
+        )
     return nano
 
 

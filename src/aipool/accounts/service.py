@@ -19,7 +19,13 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from aipool.accounts import rules
-from aipool.accounts.sessions import SessionsEnd, end_sessions, untold
+from aipool.accounts.sessions import (
+    SessionsEnd,
+    end_access_tokens,
+    end_sessions,
+    ended_tokens,
+    untold,
+)
 from aipool.accounts.store import people as store
 from aipool.accounts.store import sessions as session_rows
 from aipool.accounts.store import ways as way_store
@@ -106,7 +112,9 @@ def get_user(connection: Connection, phone: str) -> User:
     """Like find_user; raises NotFound when there is none."""
     user = find_user(connection, phone)
     if user is None:
-        raise NotFound("user_unknown", f"there is no user {phone}", field="user")
+        raise NotFound(
+            "user_unknown", f"there is no user {phone}", field="user", params={"user": phone}
+        )
     return user
 
 
@@ -114,13 +122,31 @@ def user_by_id(connection: Connection, user_id: int) -> User:
     """The account with this id; raises NotFound when there is none."""
     user = store.user_by_id(connection, user_id)
     if user is None:
-        raise NotFound("user_unknown", f"there is no user {user_id}", field="user")
+        raise NotFound(
+            "user_unknown", f"there is no user {user_id}", field="user", params={"user": user_id}
+        )
     return user
 
 
 def users_by_ids(connection: Connection, user_ids: Collection[int]) -> dict[int, User]:
     """The accounts among these ids, by id."""
     return store.users_by_ids(connection, user_ids)
+
+
+def sees_everybody(operator: User) -> bool:
+    """May they administer whoever there is?"""
+    return all(rules.may_administer(operator.role, role) for role in Role)
+
+
+def masked_among(
+    connection: Connection, operator: User, user_ids: Collection[int]
+) -> frozenset[int]:
+    """Those of these accounts that the operator may not administer, oneself excepted: who they are
+    is not told to the operator."""
+    roles = [role for role in Role if not rules.may_administer(operator.role, role)]
+    if not roles or not user_ids:
+        return frozenset()
+    return store.ids_with_role(connection, user_ids, roles) - {operator.id}
 
 
 def user_by_login(connection: Connection, login: rules.Login) -> User | None:
@@ -188,7 +214,7 @@ def set_role(
         return False
     _keep_a_root(tx.connection, user)
     store.update_user(tx.connection, user.id, role=role)
-    session_rows.delete_access_tokens_of(tx.connection, user.id)
+    end_access_tokens(tx, user.id)
     end_sessions(tx, user.id, ended=ended)
     record(tx, act, "user.set_role", target(user), before={"role": user.role}, after={"role": role})
     return True
@@ -244,11 +270,17 @@ def set_password(
     but_session: int = 0,
     ended: SessionsEnd = untold,
 ) -> None:
-    """Another password from now on. Ends every session but that one, and a reset link."""
+    """Another password from now on. Ends every session but that one, and a reset link.
+
+    but_session: of the owner, who showed the password there was: of the access tokens, the
+    sensitive ones end.  0 = it was reset, and all of them end.
+    """
     store.update_user(tx.connection, user.id, password_hash=password_hash)
     way_store.delete_reset_link(tx.connection, user.id)
     end_sessions(tx, user.id, but=but_session, ended=ended)
-    record(tx, act, "user.set_password", target(user))
+    session_rows.update_session(tx.connection, but_session, password_is_short=False)
+    count = end_access_tokens(tx, user.id, only_sensitive=but_session != 0)
+    record(tx, act, "user.set_password", target(user), before=ended_tokens(count))
 
 
 def set_profile(tx: Transaction, act: Act, user: User, **fields: Any) -> User:
@@ -342,7 +374,12 @@ def make_room(
         return
     proved = other.phone_verified_at_ms if field == "phone" else other.email_verified_at_ms
     if not is_verified or proved is not None or other.role is not Role.USER:
-        raise Conflict("user_exists", f"there is a user {address} already", field=field)
+        raise Conflict(
+            "user_exists",
+            f"there is a user {address} already",
+            field=field,
+            params={"address": address},
+        )
     store.update_user(tx.connection, other.id, **{field: None})
     record(tx, act, f"user.lose_{field}", target(other), before={field: address})
 

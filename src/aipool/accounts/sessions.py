@@ -6,6 +6,10 @@ after. A session ends by itself when nothing happens for a while and at the late
 time, both shorter for those who may change prices and keys (security S-06); it is ended by its
 owner, and by every change of password, role and status.
 
+An access token outlives what is done every day, and nothing that somebody does who fears that
+another is in: a password that was reset, a second factor that was taken off for its owner, and
+logging out everywhere end them all; a password that its owner changed, the sensitive ones.
+
 What hangs on a session is told when it ends (`SessionsEnd`), in the same transaction.
 
 Refusals (kit.errors):
@@ -91,15 +95,21 @@ def caller_of_cookie(
         user,
         session.id,
         stepped_up=session.stepped_up_until_ms > now_ms,
-        must=must_of(user, totp_required=totp_required),
+        must=must_of(
+            user, totp_required=totp_required, password_is_short=session.password_is_short
+        ),
         seen_at_ms=session.seen_at_ms,
     )
 
 
 def caller_of_access_token(
-    connection: Connection, pepper: bytes, secret: str, now_ms: int
+    connection: Connection, pepper: bytes, secret: str, now_ms: int, *, totp_required: bool = False
 ) -> Caller | None:
-    """Whose access token this is; None = nobody's, or its time is up."""
+    """Whose access token this is; None = nobody's, or its time is up. What its owner must do first
+    comes first for it too, or it would be the way around.
+
+    totp_required: operators must have a second factor.
+    """
     if not (
         secret.startswith(digests.ACCESS_PREFIX)
         and len(secret) <= digests.TOKEN_CHARACTERS_MAX
@@ -117,6 +127,7 @@ def caller_of_access_token(
         user,
         may_write=not token.read_only,
         stepped_up=token.is_sensitive,
+        must=must_of(user, totp_required=totp_required),
         access_token_id=token.id,
         seen_at_ms=token.last_used_at_ms or 0,
     )
@@ -140,8 +151,11 @@ def is_live(session: Session, now_ms: int) -> bool:
     return now_ms < session.expires_at_ms and now_ms < session.seen_at_ms + session.idle_ms
 
 
-def must_of(user: User, *, totp_required: bool) -> str:
-    """What the person must do before anything else, see Caller."""
+def must_of(user: User, *, totp_required: bool, password_is_short: bool = False) -> str:
+    """What the person must do before anything else, see Caller. password_is_short: of the session
+    that asks."""
+    if password_is_short:
+        return "password_needed"
     if totp_required and user.role is not Role.USER and not user.has_totp:
         return "totp_set_up_needed"
     return "" if user.phone else "phone_needed"
@@ -156,8 +170,11 @@ def open_session(
     pepper: bytes,
     user: User,
     ended: SessionsEnd = untold,
+    *,
+    password_is_short: bool = False,
 ) -> tuple[Session, str]:
-    """A session of somebody who has just shown that it is them, and the secret of its cookie."""
+    """A session of somebody who has just shown that it is them, and the secret of its cookie.
+    password_is_short: for what they may do; another one is asked for before anything else."""
     _sweep(tx, act.at_ms, ended)
     mine = sorted(store.sessions_of(tx.connection, user.id), key=lambda each: each.seen_at_ms)
     _end(tx, [each.id for each in mine[: max(0, len(mine) + 1 - SESSIONS_MAX)]], ended)
@@ -174,6 +191,7 @@ def open_session(
         stepped_up_until_ms=act.at_ms + STEP_UP_MS,
         ip=act.ip,
         user_agent=act.user_agent,
+        password_is_short=password_is_short,
     )
     record(tx, act, "session.create", _target(user.id), after={"session": session.id})
     return session, secret
@@ -213,17 +231,30 @@ def end_session(
 ) -> None:
     """Ends one of the person's own. Raises NotFound for any other."""
     if session_id not in {session.id for session in store.sessions_of(tx.connection, user.id)}:
-        raise NotFound("session_unknown", f"you have no session {session_id}")
+        raise NotFound(
+            "session_unknown", f"you have no session {session_id}", params={"id": session_id}
+        )
     _end(tx, [SessionId(session_id)], ended)
     record(tx, act, "session.end", _target(user.id), before={"session": session_id})
 
 
 def end_others(tx: Transaction, act: Act, caller: Caller, ended: SessionsEnd = untold) -> int:
-    """Ends every session of the caller but the one that asks; how many."""
+    """Ends every session of the caller but the one that asks, and every access token; how many
+    sessions."""
     count = end_sessions(tx, caller.user.id, but=caller.session_id, ended=ended)
-    if count:
-        record(tx, act, "session.end_others", _target(caller.user.id), before={"sessions": count})
+    tokens = end_access_tokens(tx, caller.user.id)
+    if count or tokens:
+        gone = {"sessions": count, "access_tokens": tokens}
+        record(tx, act, "session.end_others", _target(caller.user.id), before=gone)
     return count
+
+
+def end_all(tx: Transaction, act: Act, user: User, ended: SessionsEnd = untold) -> tuple[int, int]:
+    """Ends every session of the person and every access token; how many of each."""
+    gone = end_sessions(tx, user.id, ended=ended), end_access_tokens(tx, user.id)
+    before = {"sessions": gone[0], "access_tokens": gone[1]}
+    record(tx, act, "session.end_all", _target(user.id), before=before)
+    return gone
 
 
 def forget(tx: Transaction, session_id: int, ended: SessionsEnd = untold) -> None:
@@ -275,11 +306,16 @@ def create_access_token(
     mine = store.access_tokens_of(tx.connection, user.id)
     if len(mine) >= ACCESS_TOKENS_MAX:
         raise Conflict(
-            "too_many_access_tokens", f"you have {ACCESS_TOKENS_MAX}: delete one of them first"
+            "too_many_access_tokens",
+            f"you have {ACCESS_TOKENS_MAX}: delete one of them first",
+            params={"most": ACCESS_TOKENS_MAX},
         )
     if name in {token.name for token in mine}:
         raise Conflict(
-            "access_token_exists", f"you have an access token {name!r} already", field="name"
+            "access_token_exists",
+            f"you have an access token {name!r} already",
+            field="name",
+            params={"name": name},
         )
     secret = digests.generate(prefix)
     token = store.insert_access_token(
@@ -309,7 +345,22 @@ def delete_access_token(tx: Transaction, act: Act, user: User, access_token_id: 
             store.delete_access_token(tx.connection, token.id)
             record(tx, act, "access_token.delete", _target(user.id), before=_told(token))
             return
-    raise NotFound("access_token_unknown", f"you have no access token {access_token_id}")
+    raise NotFound(
+        "access_token_unknown",
+        f"you have no access token {access_token_id}",
+        params={"id": access_token_id},
+    )
+
+
+def end_access_tokens(tx: Transaction, user_id: int, *, only_sensitive: bool = False) -> int:
+    """Ends every access token of the person, or the sensitive ones; how many. Part of another
+    change, whose row of the trail says so."""
+    return store.delete_access_tokens_of(tx.connection, user_id, only_sensitive=only_sensitive)
+
+
+def ended_tokens(count: int) -> dict[str, object] | None:
+    """How a row of the trail says that access tokens ended."""
+    return {"access_tokens": count} if count else None
 
 
 def _told(token: AccessToken) -> dict[str, object]:

@@ -53,6 +53,8 @@ sessions = sa.Table(
     sa.Column("stepped_up_until_ms", Int64, nullable=False),
     sa.Column("ip", Text, nullable=False),
     sa.Column("user_agent", Text, nullable=False),
+    # It was opened with a password that is too short for what its owner may do.
+    sa.Column("password_is_short", sa.Boolean, nullable=False, server_default=sa.false()),
     sqlite_autoincrement=True,
 )
 
@@ -119,6 +121,8 @@ verification_codes = sa.Table(
     sa.Column("digest", sa.LargeBinary(32), nullable=False),
     sa.Column("tries_left", Int64, nullable=False),
     sa.Column("sent", sa.Boolean, nullable=False),
+    # By what only whoever asked was told; NULL = asked for before there were handles.
+    sa.Column("handle_digest", sa.LargeBinary(32), unique=True, index=True),
     sa.Index(None, "address", "at_ms"),
     sa.Index(None, "network", "at_ms"),
 )

@@ -19,7 +19,13 @@ import secrets
 import pyotp
 
 from aipool.accounts import codes
-from aipool.accounts.sessions import SessionsEnd, end_sessions, untold
+from aipool.accounts.sessions import (
+    SessionsEnd,
+    end_access_tokens,
+    end_sessions,
+    ended_tokens,
+    untold,
+)
 from aipool.accounts.store import people as store
 from aipool.accounts.store import ways as way_store
 from aipool.accounts.types import User
@@ -104,8 +110,9 @@ def switch_off(
     but_session: int = 0,
     ended: SessionsEnd = untold,
 ) -> bool:
-    """No second factor from now on: by the person, or by an administrator when device and paper
-    are lost. Ends the other sessions. True = changed."""
+    """No second factor from now on: by the person, or (but_session 0) by an administrator when
+    device and paper are lost, which ends the access tokens as well. Ends the other sessions.
+    True = changed."""
     if not user.has_totp:
         return False
     store.update_user(
@@ -113,7 +120,8 @@ def switch_off(
     )
     way_store.replace_recovery_codes(tx.connection, user.id, [])
     end_sessions(tx, user.id, but=but_session, ended=ended)
-    record(tx, act, "totp.off", _record_of(user))
+    count = 0 if but_session else end_access_tokens(tx, user.id)
+    record(tx, act, "totp.off", _record_of(user), before=ended_tokens(count))
     return True
 
 

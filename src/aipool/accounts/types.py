@@ -74,6 +74,7 @@ class Session:
 
     expires_at_ms: the end of it, however busy it is.  idle_ms: the end of it when nothing
     happens for so long.  stepped_up_until_ms: sensitive things may be done until then.
+    password_is_short: it was opened with a password that is too short for what its owner may do.
     """
 
     id: SessionId
@@ -85,6 +86,7 @@ class Session:
     stepped_up_until_ms: int
     ip: str
     user_agent: str
+    password_is_short: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +125,3 @@ class Channel(StrEnum):
 
     PHONE = "phone"
     EMAIL = "email"
-
-
-@dataclass(frozen=True, slots=True)
-class SentCode:
-    """A verification code that was asked for. at_ms: when."""
-
-    id: int
-    at_ms: int
-    digest: bytes
-    tries_left: int

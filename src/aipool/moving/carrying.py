@@ -5,8 +5,8 @@ does the rest: what was moved in is remembered by its number there, and is left 
 whatever people have changed of it here. A row that cannot be is refused by itself, with its number
 and the reason. A dry run does the very same in one transaction and takes it back.
 
-Nobody can know a password: an administrator gives each person a link to set one. Nobody becomes an
-administrator by moving in.
+Nobody can know a password: an administrator gives each person a link to set one; who has neither a
+number nor an address names one there, to log in with. Nobody becomes an administrator by moving in.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import NamedTuple
 from aipool.accounts import rules as account_rules
 from aipool.accounts import service as accounts
 from aipool.accounts.passwords import hash_password
+from aipool.accounts.rules import Login
 from aipool.accounts.service import Details
 from aipool.accounts.types import Status
 from aipool.api_tokens import service as api_tokens
@@ -88,6 +89,13 @@ class Moved:
     steps: list[Step] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
     revision: int = 0
+
+
+class _Made(NamedTuple):
+    """Its id here, and what a person should know of it."""
+
+    id: int
+    says: tuple[str, ...] = ()
 
 
 class _TakeBack(Exception):
@@ -176,18 +184,15 @@ class _Run:
 
     def channels(self, tx: Transaction) -> None:
         """Each is a vendor with its keys."""
-        there = store.ids_of(tx.connection, "channel")
         names = {vendor.name for vendor in pool.list_vendors(tx.connection)}
-        for row in self.dump["channels"]:
-            number, name = _called(row, "name")
-            with self.row(tx, "channel", number, name) as done:
-                if number in there:
-                    done(Outcome.UNCHANGED)
-                    continue
-                channel = new_api.channel_of(row)
-                vendor_id = self.channel(tx, channel, _free(channel.name, channel.id, names))
-                store.remember(tx.connection, "channel", number, vendor_id, self.act.at_ms)
-                done(Outcome.CREATED, f"{channel.type}, {len(channel.secrets)} keys", channel.note)
+
+        def made(row: new_api.Row) -> _Made:
+            channel = new_api.channel_of(row)
+            vendor_id = self.channel(tx, channel, _free(channel.name, channel.id, names))
+            says = f"{channel.type}, {len(channel.secrets)} keys"
+            return _Made(vendor_id, (says, channel.note))
+
+        self.each_new(tx, "channel", "name", made)
 
     def channel(self, tx: Transaction, channel: TheirChannel, name: str) -> int:
         """The vendor, which is disabled by its keys."""
@@ -262,30 +267,28 @@ class _Run:
 
     def users(self, tx: Transaction) -> None:
         """Each with their group and with what was left, as an opening entry."""
-        there = store.ids_of(tx.connection, "user")
         by_name = {group.name: group for group in groups.list_groups(tx.connection)}
-        for row in self.dump["users"]:
-            number, name = _called(row, "username")
-            with self.row(tx, "user", number, name) as done:
-                if number in there:
-                    done(Outcome.UNCHANGED)
-                    continue
-                if new_api.is_deleted(row):
-                    done(Outcome.SKIPPED, "it was deleted there")
-                    continue
-                done(Outcome.CREATED, *self.user(tx, new_api.user_of(row), by_name))
+        self.each_new(
+            tx, "user", "username", lambda row: self.user(tx, new_api.user_of(row), by_name)
+        )
 
-    def user(
-        self, tx: Transaction, theirs: TheirUser, by_name: dict[str, Group]
-    ) -> tuple[str, ...]:
-        """What a person should know of it."""
+    def user(self, tx: Transaction, theirs: TheirUser, by_name: dict[str, Group]) -> _Made:
+        """Nobody's password is known, and nobody is more than a user here. What is named like
+        somebody who is here already comes without that: the money is theirs all the same."""
+        reach = {"phone": _phone(theirs.username), "email": _email(theirs.email)}
+        taken = [
+            field
+            for field, address in reach.items()
+            if address and accounts.user_by_login(tx.connection, Login(**{field: address}))
+        ]
+        free = {field: "" if field in taken else address for field, address in reach.items()}
         user = accounts.create_user(
             tx,
             self.act,
-            phone=_phone(theirs.username),
+            phone=free["phone"],
             password_hash=self.password_hash,
             status=Status.ACTIVE if theirs.enabled else Status.DISABLED,
-            details=Details(name=theirs.name, email=_email(theirs.email)),
+            details=Details(name=theirs.name, email=free["email"]),
         )
         accounts.set_note(
             tx,
@@ -294,16 +297,16 @@ class _Run:
             f"new-api user {theirs.id}: {new_api.printable(theirs.username)}"[:200],
         )
         open_wallet(tx, user.id)
-        store.remember(tx.connection, "user", str(theirs.id), user.id, self.act.at_ms)
         group = by_name.get(theirs.group)
         if group is not None:
             groups.grant(tx, self.act, user.id, group)
         says = [self.opening(tx, theirs, user.id)]
+        says += [f"{reach[field]} is another user's: without it" for field in taken]
         if group is None:
             says.append(f"there is no group {theirs.group}")
         if not theirs.is_customer:
             says.append("an administrator there, a user here")
-        return tuple(says)
+        return _Made(user.id, tuple(says))
 
     def opening(self, tx: Transaction, theirs: TheirUser, user_id: int) -> str:
         """What was left, booked once."""
@@ -331,37 +334,30 @@ class _Run:
 
     def tokens(self, tx: Transaction) -> None:
         """Each with its own secret, of which only the digest is kept."""
-        there = store.ids_of(tx.connection, "token")
         user_ids = store.ids_of(tx.connection, "user")
         groups_of = {
             str(row.get("id")): str(row.get("group") or DEFAULT_NAME) for row in self.dump["users"]
         }
         models = {model.name for model in catalog.list_models(tx.connection)}
         by_name = {group.name: group for group in groups.list_groups(tx.connection)}
-        for row in self.dump["tokens"]:
-            number, name = _called(row, "name")
-            with self.row(tx, "token", number, name) as done:
-                if number in there:
-                    done(Outcome.UNCHANGED)
-                    continue
-                if new_api.is_deleted(row):
-                    done(Outcome.SKIPPED, "it was deleted there")
-                    continue
-                theirs = new_api.token_of(row)
-                user_id = user_ids.get(str(theirs.user_id))
-                if user_id is None:
-                    raise Invalid("user_unknown", f"its user {theirs.user_id} was not moved in")
-                usual = groups_of.get(str(theirs.user_id), DEFAULT_NAME)
-                wanted = theirs.group if theirs.group in by_name else usual
-                group = by_name.get(wanted)
-                if group is None:
-                    raise Invalid("group_unknown", f"there is no group {wanted}")
-                token_id = self.token(tx, theirs, user_id, group, models)
-                store.remember(tx.connection, "token", number, token_id, self.act.at_ms)
-                note = ""
-                if theirs.group not in ("", wanted):
-                    note = f"there is no group {theirs.group}: {wanted}"
-                done(Outcome.CREATED, f"{theirs.secret[-4:]}, group {group.name}", note)
+
+        def made(row: new_api.Row) -> _Made:
+            theirs = new_api.token_of(row)
+            user_id = user_ids.get(str(theirs.user_id))
+            if user_id is None:
+                raise Invalid("user_unknown", f"its user {theirs.user_id} was not moved in")
+            usual = groups_of.get(str(theirs.user_id), DEFAULT_NAME)
+            wanted = theirs.group if theirs.group in by_name else usual
+            group = by_name.get(wanted)
+            if group is None:
+                raise Invalid("group_unknown", f"there is no group {wanted}")
+            token_id = self.token(tx, theirs, user_id, group, models)
+            note = ""
+            if theirs.group not in ("", wanted):
+                note = f"there is no group {theirs.group}: {wanted}"
+            return _Made(token_id, (f"{theirs.secret[-4:]}, group {group.name}", note))
+
+        self.each_new(tx, "token", "name", made)
 
     def token(
         self, tx: Transaction, theirs: TheirToken, user_id: int, group: Group, models: set[str]
@@ -393,6 +389,27 @@ class _Run:
         return token.id
 
     # --- each row -----------------------------------------------------------------------------
+
+    def each_new(
+        self, tx: Transaction, kind: str, called: str, make: Callable[[new_api.Row], _Made]
+    ) -> None:
+        """Makes what is there and was not moved in before, and remembers its number.
+
+        called: the column that has its name.
+        """
+        there = store.ids_of(tx.connection, kind)
+        for row in self.dump[f"{kind}s"]:
+            number = new_api.printable(str(row.get("id", "?")))
+            name = new_api.printable(str(row.get(called, "")))
+            with self.row(tx, kind, number, name) as done:
+                if number in there:
+                    done(Outcome.UNCHANGED)
+                elif new_api.is_deleted(row):
+                    done(Outcome.SKIPPED, "it was deleted there")
+                else:
+                    made = make(row)
+                    store.remember(tx.connection, kind, number, made.id, self.act.at_ms)
+                    done(Outcome.CREATED, *made.says)
 
     @contextmanager
     def row(
@@ -426,11 +443,6 @@ def _terms(name: str, price: Price, quote: Quote, routes: tuple[Route, ...]) -> 
         about=known.about if known else None,
         quote=quote,
     )
-
-
-def _called(row: new_api.Row, name: str) -> tuple[str, str]:
-    """The number and the name of a row, as they may be told and kept."""
-    return new_api.printable(str(row.get("id", "?"))), new_api.printable(str(row.get(name, "")))
 
 
 def _phone(username: str) -> str:

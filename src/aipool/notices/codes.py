@@ -104,6 +104,24 @@ _LOW_BALANCE = {
     ),
 }
 
+_FAILED_LOGINS = {
+    Locale.CHINESE: Letter(
+        "{site} 登录失败提醒",
+        "过去 24 小时内，您的 {site} 账号有 {tries} 次登录失败，最近一次来自网络 {network}。"
+        "如果是您本人，无需处理。如果不是，请更换一个未在别处使用的密码，并开启两步验证。"
+        "此提醒每天最多发送一次。",
+    ),
+    Locale.ENGLISH: Letter(
+        "Failed logins at {site}",
+        "In the last 24 hours {tries} logins to your account at {site} failed, the last of them "
+        "from the network {network}. If it was you, there is nothing to do. If it was not, choose "
+        "another password, one that you use nowhere else, and switch on the second factor. You "
+        "are told of this once a day at most.",
+    ),
+}
+
+_UNKNOWN = {Locale.CHINESE: "（未知）", Locale.ENGLISH: "(unknown)"}
+
 _TRIAL = {
     Locale.CHINESE: Letter("{site} 测试邮件", "这封邮件说明邮件服务器的设置可以使用。"),
     Locale.ENGLISH: Letter("Test mail of {site}", "This mail says that the mail server works."),
@@ -113,6 +131,12 @@ _TRIAL = {
 def letter_of_low_balance(balance: str, limit: str, locale: Locale, site: str) -> Letter:
     """The mail that warns of an empty wallet. balance, limit: CNY as decimal text."""
     return _filled(_LOW_BALANCE[locale], balance=balance, limit=limit, site=site)
+
+
+def letter_of_failed_logins(tries: int, network: str, locale: Locale, site: str) -> Letter:
+    """The mail that warns of somebody who tries to get in. network: masked; "" = not known."""
+    shown = network or _UNKNOWN[locale]
+    return _filled(_FAILED_LOGINS[locale], tries=tries, network=shown, site=site)
 
 
 def letter_of_trial(locale: Locale, site: str) -> Letter:

@@ -94,7 +94,10 @@ def checked_events(names: Iterable[str]) -> tuple[Event, ...]:
         except ValueError:
             known = ", ".join(Event)
             raise Invalid(
-                "event_unknown", f"there is no event {name!r}; there are {known}", field="events"
+                "event_unknown",
+                f"there is no event {name!r}; there are {known}",
+                field="events",
+                params={"given": name, "allowed": known},
             ) from None
     return tuple(dict.fromkeys(found))
 
@@ -105,7 +108,9 @@ def checked_kind(name: str) -> Kind:
         return Kind(name)
     except ValueError:
         known = ", ".join(Kind)
-        raise Invalid("kind_unknown", f"a channel is one of {known}", field="kind") from None
+        raise Invalid(
+            "kind_unknown", f"a channel is one of {known}", field="kind", params={"allowed": known}
+        ) from None
 
 
 def checked_url(url: str, vet: Vet) -> BaseUrl:
@@ -113,12 +118,13 @@ def checked_url(url: str, vet: Vet) -> BaseUrl:
     if not url:
         raise Invalid("url_missing", "the address of the webhook is missing", field="url")
     problem = "it is too long"
+    params: Mapping[str, object] = {"why": "url_too_long", "most": URL_CHARACTERS_MAX}
     if len(url) <= URL_CHARACTERS_MAX:
         try:
             return parse_base_url(url, vet)
         except BadUrl as bad:
-            problem = str(bad).replace(url, "(not shown)")
-    raise Invalid("url_not_allowed", problem, field="url")
+            problem, params = str(bad).replace(url, "(not shown)"), bad.params
+    raise Invalid("url_not_allowed", problem, field="url", params=params)
 
 
 def check_signing(kind: Kind, signing: str) -> None:
@@ -131,6 +137,7 @@ def check_signing(kind: Kind, signing: str) -> None:
             f"a webhook is signed: give a secret of {SIGNING_CHARACTERS_LEAST} characters or more "
             "that its receiver knows",
             field="secret",
+            params={"least": SIGNING_CHARACTERS_LEAST},
         )
     _check_secret("secret", signing)
 
@@ -142,18 +149,31 @@ def check_mail(mail: MailServer, password: str, vet: Vet) -> None:
     if mail.port not in _MAIL_PORTS and not _PORT_LEAST <= mail.port <= 65_535:
         known = ", ".join(map(str, _MAIL_PORTS))
         raise Invalid(
-            "port_not_allowed", f"give {known}, or a port from {_PORT_LEAST} on", field="port"
+            "port_not_allowed",
+            f"give {known}, or a port from {_PORT_LEAST} on",
+            field="port",
+            params={"known": known, "least": _PORT_LEAST},
         )
     _check_address("from", mail.sender)
     if not mail.to or len(mail.to) > RECIPIENTS_MAX:
-        raise Invalid("malformed_address", f"give 1 to {RECIPIENTS_MAX} recipients", field="to")
+        raise Invalid(
+            "malformed_address",
+            f"give 1 to {RECIPIENTS_MAX} recipients",
+            field="to",
+            params={"least": 1, "most": RECIPIENTS_MAX},
+        )
     for address in mail.to:
         _check_address("to", address)
     if mail.user and mail.tls is Tls.NONE:
         raise Invalid("tls_needed", "a password is sent over TLS only", field="tls")
     if bool(mail.user) != bool(password):
         field, other = ("password", "user") if mail.user else ("user", "password")
-        raise Invalid("malformed_login", f"there is no {field}, but a {other}", field=field)
+        raise Invalid(
+            "malformed_login",
+            f"there is no {field}, but a {other}",
+            field=field,
+            params={"missing": field, "given": other},
+        )
     _check_secret("user", mail.user)
     _check_secret("password", password)
 
@@ -170,6 +190,7 @@ def _check_mail_host(mail: MailServer, vet: Vet) -> None:
             f"{one_line(mail.host, 80) or 'nothing'} is no host that may be reached: a mail server"
             f"{inward or ' without TLS'} must be in a network of AIPOOL_PRIVATE_UPSTREAMS",
             field="host",
+            params={"host": one_line(mail.host, 80) or "…", "networks": "AIPOOL_PRIVATE_UPSTREAMS"},
         ) from None
     if parsed.host != mail.host.lower():
         raise Invalid("host_not_allowed", "give the name of a host alone", field="host")
@@ -183,7 +204,12 @@ def _check_address(field: str, address: str) -> None:
         or _MARKS_OF_LISTS & set(address)
     ):
         shown = one_line(address, 80)
-        raise Invalid("malformed_address", f"{shown!r} is no mail address", field=field)
+        raise Invalid(
+            "malformed_address",
+            f"{shown!r} is no mail address",
+            field=field,
+            params={"given": shown},
+        )
 
 
 def _check_secret(field: str, text: str) -> None:
@@ -192,6 +218,7 @@ def _check_secret(field: str, text: str) -> None:
             "malformed_secret",
             f"it must be printable and at most {SECRET_CHARACTERS_MAX} characters long",
             field=field,
+            params={"most": SECRET_CHARACTERS_MAX},
         )
 
 

@@ -134,9 +134,18 @@ def add_channel(
     config = _checked_config(of_kind, secrets, mail, vet)
     wanted = rules.checked_events(events)
     if store.channel_by_name(tx.connection, name) is not None:
-        raise Conflict("channel_exists", f"there is a channel {name!r} already", field="name")
+        raise Conflict(
+            "channel_exists",
+            f"there is a channel {name!r} already",
+            field="name",
+            params={"name": name},
+        )
     if len(store.list_channels(tx.connection)) >= rules.CHANNELS_MAX:
-        raise Invalid("too_many_channels", f"there are {rules.CHANNELS_MAX} channels already")
+        raise Invalid(
+            "too_many_channels",
+            f"there are {rules.CHANNELS_MAX} channels already",
+            params={"most": rules.CHANNELS_MAX},
+        )
     channel = store.insert_channel(
         tx.connection, name=name, kind=of_kind, config=config, events=wanted, at_ms=at_ms
     )
@@ -166,7 +175,12 @@ def get_channel(connection: Connection, name: str) -> Channel:
     """The channel of this name; raises NotFound when there is none."""
     channel = store.channel_by_name(connection, name)
     if channel is None:
-        raise NotFound("channel_unknown", f"there is no channel {name!r}", field="channel")
+        raise NotFound(
+            "channel_unknown",
+            f"there is no channel {name!r}",
+            field="channel",
+            params={"channel": name},
+        )
     return channel
 
 
@@ -192,7 +206,12 @@ def _checked_config(
         fields = asdict(replace(mail, host=mail.host.lower()))
         return fields | {"from": fields.pop("sender"), "to": list(mail.to)}
     if mail is not None:
-        raise Invalid("kind_unknown", f"a channel of kind {kind} has no mail server", field="kind")
+        raise Invalid(
+            "kind_unknown",
+            f"a channel of kind {kind} has no mail server",
+            field="kind",
+            params={"kind": kind},
+        )
     rules.check_signing(kind, secrets.signing)
     return {"host": rules.checked_url(secrets.url, vet).host}
 

@@ -8,7 +8,7 @@ carries text messages.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aipool.kit.errors import Invalid
@@ -54,6 +54,7 @@ class _Discord:
     code: str
     message: str
     between: tuple[Setting[Any], ...]
+    params: Mapping[str, object] = field(default_factory=dict)
 
 
 def check_together(values: Values, changed: Collection[str], around: Surroundings) -> None:
@@ -62,7 +63,7 @@ def check_together(values: Values, changed: Collection[str], around: Surrounding
     for discord in _discords(values, around):
         touched = [setting.name for setting in discord.between if setting.name in changed]
         if touched:
-            raise Invalid(discord.code, discord.message, field=touched[0])
+            raise Invalid(discord.code, discord.message, field=touched[0], params=discord.params)
 
 
 def mail_server(values: Values, to: str) -> MailServer:
@@ -102,6 +103,10 @@ def _discords(values: Values, around: Surroundings) -> Iterator[_Discord]:
         yield from _about_mail(values, around)
 
 
+def _of(problem: Invalid, between: tuple[Setting[Any], ...]) -> _Discord:
+    return _Discord(problem.code, problem.message, between, problem.params)
+
+
 def _about_terms(values: Values) -> Iterator[_Discord]:
     for version, text in (
         (settings.TERMS_VERSION, settings.TERMS_TEXT),
@@ -109,7 +114,10 @@ def _about_terms(values: Values) -> Iterator[_Discord]:
     ):
         if values[version] and not values[text]:
             yield _Discord(
-                "text_missing", f"nobody can agree to an empty {text.name}", (version, text)
+                "text_missing",
+                f"nobody can agree to an empty {text.name}",
+                (version, text),
+                {"name": text.name},
             )
 
 
@@ -146,11 +154,11 @@ def _about_webhook(values: Values, around: Surroundings) -> Iterator[_Discord]:
     try:
         notices.checked_url(values[url], around.vet)
     except Invalid as problem:
-        yield _Discord(problem.code, problem.message, (url, settings.SMS_PROVIDER))
+        yield _of(problem, (url, settings.SMS_PROVIDER))
     try:
         notices.check_signing(Kind.WEBHOOK, values[secret])
     except Invalid as problem:
-        yield _Discord(problem.code, problem.message, (secret, settings.SMS_PROVIDER))
+        yield _of(problem, (secret, settings.SMS_PROVIDER))
 
 
 def _about_aliyun(values: Values, around: Surroundings) -> Iterator[_Discord]:
@@ -158,7 +166,7 @@ def _about_aliyun(values: Values, around: Surroundings) -> Iterator[_Discord]:
         notices.checked_url(values[settings.ALIYUN_ENDPOINT], around.vet)
     except Invalid as problem:
         between = (settings.ALIYUN_ENDPOINT, settings.SMS_PROVIDER)
-        yield _Discord(problem.code, problem.message, between)
+        yield _of(problem, between)
     for needed in (
         settings.ALIYUN_ACCESS_KEY_ID,
         settings.ALIYUN_ACCESS_KEY_SECRET,
@@ -167,7 +175,9 @@ def _about_aliyun(values: Values, around: Surroundings) -> Iterator[_Discord]:
     ):
         if not values[needed]:
             between = (needed, settings.SMS_PROVIDER)
-            yield _Discord("setting_missing", f"Aliyun needs {needed.name}", between)
+            yield _Discord(
+                "setting_missing", f"Aliyun needs {needed.name}", between, {"name": needed.name}
+            )
 
 
 _FIELDS_OF_MAIL: Mapping[str, Setting[Any]] = {
@@ -187,4 +197,4 @@ def _about_mail(values: Values, around: Surroundings) -> Iterator[_Discord]:
     except Invalid as problem:
         own = _FIELDS_OF_MAIL[problem.field]
         others = (one for one in _FIELDS_OF_MAIL.values() if one is not own)
-        yield _Discord(problem.code, problem.message, (own, *others))
+        yield _of(problem, (own, *others))

@@ -153,10 +153,18 @@ class Site:
     def _checked(self, name: str, raw: object) -> Any:
         setting = BY_NAME.get(name)
         if setting is None:
-            raise Invalid("setting_unknown", f"there is no setting {name[:80]!r}", field=name[:80])
+            raise Invalid(
+                "setting_unknown",
+                f"there is no setting {name[:80]!r}",
+                field=name[:80],
+                params={"name": name[:80]},
+            )
         if name in self._places:
             raise Conflict(
-                "setting_fixed", f"{name} is fixed by {self._places[name][1]}", field=name
+                "setting_fixed",
+                f"{name} is fixed by {self._places[name][1]}",
+                field=name,
+                params={"name": name, "place": self._places[name][1]},
             )
         if raw is None:
             return setting.default
@@ -164,7 +172,10 @@ class Site:
             return setting.kind.check(raw)
         except ValueError:
             raise Invalid(
-                "setting_invalid", f"{name} must be {setting.kind.allowed}", field=name
+                "setting_invalid",
+                f"{name} must be {setting.kind.allowed}",
+                field=name,
+                params={"name": name, **setting.kind.params},
             ) from None
 
     def _row(self, setting: Setting[Any], value: Any, act: Act) -> Stored:

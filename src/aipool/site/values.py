@@ -31,6 +31,7 @@ class Kind(Generic[T]):
     word: what a form makes of it.  check: from JSON, ValueError when it is not one of these.
     read: the JSON a text stands for.  write: back to JSON.  allowed: completes "it must be …".
     choices, least, most: for those who offer a form; empty and None where they say nothing.
+    rule: what languages have a phrase for instead of `allowed`, "" = the word.
     """
 
     word: str
@@ -41,6 +42,17 @@ class Kind(Generic[T]):
     choices: tuple[str, ...] = ()
     least: int | None = None
     most: int | None = None
+    rule: str = ""
+
+    @property
+    def params(self) -> dict[str, object]:
+        """What `allowed` says, by name (kit.errors)."""
+        return {
+            "why": f"setting_{self.rule or self.word}",
+            "choices": ", ".join(self.choices),
+            "least": self.least,
+            "most": self.most,
+        }
 
 
 def line(characters_max: int) -> Kind[str]:
@@ -156,7 +168,7 @@ def _check_currency(raw: object) -> str:
 
 
 CURRENCY: Kind[str] = Kind(
-    "line", _check_currency, "three capitals (ISO 4217), such as CNY", most=3
+    "line", _check_currency, "three capitals (ISO 4217), such as CNY", most=3, rule="currency"
 )
 
 _CODES_MAX = 50
@@ -210,6 +222,7 @@ WEB_ADDRESS: Kind[str] = Kind(
     _check_web_address,
     "an address such as https://ai.example.com",
     most=_ADDRESS_CHARACTERS_MAX,
+    rule="web_address",
 )
 
 #: As text, which everybody who opens the site is sent; three quarters of it as a picture.

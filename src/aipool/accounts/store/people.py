@@ -80,6 +80,14 @@ def users_by_ids(connection: Connection, user_ids: Collection[int]) -> dict[int,
     return {row.id: user_of(row) for row in connection.execute(query)}
 
 
+def ids_with_role(
+    connection: Connection, user_ids: Collection[int], roles: Collection[Role]
+) -> frozenset[int]:
+    """Those of these accounts that have one of the roles."""
+    query = sa.select(users.c.id).where(users.c.id.in_(sorted(set(user_ids))))
+    return frozenset(connection.execute(query.where(users.c.role.in_(sorted(roles)))).scalars())
+
+
 def list_users(connection: Connection, *, after_id: int, limit: int) -> list[User]:
     """Accounts in the order they were made, from the one after `after_id` on."""
     query = sa.select(*USER_COLUMNS).where(users.c.id > after_id)

@@ -23,6 +23,7 @@ _SESSION_COLUMNS = tuple(
         "stepped_up_until_ms",
         "ip",
         "user_agent",
+        "password_is_short",
     )
 )
 _TOKEN_COLUMNS = tuple(
@@ -137,6 +138,11 @@ def _token(row: Any) -> AccessToken:
     return AccessToken(AccessTokenId(row.id), UserId(row.user_id), *row[2:])
 
 
-def delete_access_tokens_of(connection: Connection, user_id: int) -> None:
-    """The person has none any more."""
-    connection.execute(sa.delete(access_tokens).where(access_tokens.c.user_id == user_id))
+def delete_access_tokens_of(
+    connection: Connection, user_id: int, *, only_sensitive: bool = False
+) -> int:
+    """The person has none any more, or none of the sensitive; how many there were."""
+    delete = sa.delete(access_tokens).where(access_tokens.c.user_id == user_id)
+    if only_sensitive:
+        delete = delete.where(access_tokens.c.is_sensitive)
+    return connection.execute(delete).rowcount

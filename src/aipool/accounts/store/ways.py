@@ -16,7 +16,7 @@ from aipool.accounts.tables import (
     users,
     verification_codes,
 )
-from aipool.accounts.types import Invitation, InvitationId, SentCode, User
+from aipool.accounts.types import Invitation, InvitationId, User
 
 # --- recovery codes ---------------------------------------------------------------------------
 
@@ -148,38 +148,50 @@ def _invitation(row: Any) -> Invitation:
 # --- codes that are sent ----------------------------------------------------------------------
 
 
-def insert_code(connection: Connection, **columns: Any) -> int:
-    """A code that was asked for; its id."""
-    insert = sa.insert(verification_codes).values(**columns).returning(verification_codes.c.id)
-    return int(connection.execute(insert).scalar_one())
+def insert_code(connection: Connection, **columns: Any) -> None:
+    """A code that was asked for."""
+    connection.execute(sa.insert(verification_codes).values(**columns))
 
 
-def newest_code(connection: Connection, purpose: str, address: str) -> SentCode | None:
-    """The one that counts: asking for another makes those before it worthless."""
-    query = (
-        sa.select(
-            verification_codes.c.id,
-            verification_codes.c.at_ms,
-            verification_codes.c.digest,
-            verification_codes.c.tries_left,
-        )
-        .where(
-            verification_codes.c.purpose == purpose,
-            verification_codes.c.address == address,
-        )
-        .order_by(verification_codes.c.id.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).one_or_none()
-    return SentCode(row.id, row.at_ms, bytes(row.digest), row.tries_left) if row else None
+def code_is_asked(
+    connection: Connection, handle_digest: bytes, *, now_ms: int, life_ms: int
+) -> bool:
+    """Was a code asked for under this handle, and not too long ago?"""
+    query = sa.select(sa.exists().where(*_asked(handle_digest, now_ms, life_ms)))
+    return bool(connection.execute(query).scalar())
 
 
-def set_tries_left(connection: Connection, code_id: int, tries_left: int) -> None:
-    """So many may still be made."""
+def take_try(
+    connection: Connection, handle_digest: bytes, *, now_ms: int, life_ms: int
+) -> bytes | None:
+    """Takes a try at the code that was asked for under this handle; the code's digest. None: there
+    is none, it is too old, or no try is left."""
+    taken = connection.execute(
+        sa.update(verification_codes)
+        .where(*_asked(handle_digest, now_ms, life_ms), verification_codes.c.tries_left > 0)
+        .values(tries_left=verification_codes.c.tries_left - 1)
+        .returning(verification_codes.c.digest)
+    ).scalar()
+    return bytes(taken) if taken is not None else None
+
+
+def end_codes(connection: Connection, purpose: str, address: str) -> None:
+    """None that was asked for until now is good any more, whoever asked."""
     connection.execute(
         sa.update(verification_codes)
-        .where(verification_codes.c.id == code_id)
-        .values(tries_left=tries_left)
+        .where(
+            verification_codes.c.address == address,
+            verification_codes.c.purpose == purpose,
+        )
+        .values(tries_left=0)
+    )
+
+
+def _asked(handle_digest: bytes, now_ms: int, life_ms: int) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        verification_codes.c.handle_digest == handle_digest,
+        verification_codes.c.at_ms > now_ms - life_ms,
+        verification_codes.c.at_ms <= now_ms,
     )
 
 
