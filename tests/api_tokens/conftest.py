@@ -1,14 +1,16 @@
-"""One installation for all tests of a file that ask over the interface, and a person for each."""
+"""One installation for all tests of a file, and a person for each that asks over the interface."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from aipool.groups import service as groups
 from aipool.groups.types import CallLimits
+from tests.api_tokens.spending import kept_day
 from tests.control.api_rig import Api, api
+from tests.world import World, open_world
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,23 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         yield served
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def world(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """One for all: every test has users of its own."""
+    with open_world(tmp_path_factory.mktemp("world"), request.param) as opened:
+        yield opened
+
+
 @pytest.fixture
 def person(opened: Api) -> Api:
     """Somebody new who has just logged in."""
     return opened.signed_in()
+
+
+@pytest.fixture
+def on(opened: Api) -> Iterator[Callable[[int], None]]:
+    """Says which day it is, in days since 1970-01-01."""
+    with kept_day(opened.world) as said:
+        yield said

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from aipool.books.publish import build_snapshot
 from aipool.groups import service as groups
 from aipool.kit.clock import now_ms
 from aipool.kit.digests import is_token
+from aipool.ledger.rules import DAY_MS
 from tests.api_tokens.asking import (
     ask_self,
     change,
@@ -24,6 +28,7 @@ from tests.api_tokens.asking import (
     seen_by_workers,
     user_of,
 )
+from tests.api_tokens.spending import DAY, call
 from tests.control.api_rig import Api
 
 DAY_SECONDS = 86_400
@@ -58,15 +63,30 @@ def test_s2_1_tokens_are_everybodys_own(opened: Api, person: Api) -> None:
     assert ask_self(opened, token["secret"])[0] == 200
 
 
-def test_s2_2_the_list_shows_name_status_used_remaining_and_expiry(person: Api) -> None:
-    make(person, limit="1", expires_at="7d")
+def test_s2_2_the_list_shows_name_status_used_remaining_and_expiry(
+    opened: Api, person: Api
+) -> None:
+    call(opened, person, make(person, "k", limit="1", expires_at="2099-01-31"), "0.25")
 
     (token,) = listed(person)
 
-    assert {"name", "status", "used", "remaining", "expires_at"} <= token.keys()
+    names = ("name", "status", "used", "remaining", "expires_at")
+    assert [token[name] for name in names] == [
+        "k",
+        "active",
+        "0.25",
+        "0.75",
+        "2099-02-01T00:00:00.000Z",
+    ]
 
 
-def test_s2_3_to_s2_5_a_token_is_in_a_group_that_was_granted(opened: Api, person: Api) -> None:
+def test_s2_3_a_key_is_created_by_its_name_alone(person: Api) -> None:
+    key = make(person, "my-project")
+
+    assert [(one["id"], one["name"]) for one in listed(person)] == [(key["id"], "my-project")]
+
+
+def test_s2_4_and_s2_5_a_token_is_in_a_group_that_was_granted(opened: Api, person: Api) -> None:
     vip = group_named(opened, "vip")
     problem = person.refused(422, "POST", "/api/tokens", {"name": "x", "group_id": vip.id})
     nobodys = person.refused(422, "POST", "/api/tokens", {"name": "x", "group_id": 999_999})
@@ -76,7 +96,13 @@ def test_s2_3_to_s2_5_a_token_is_in_a_group_that_was_granted(opened: Api, person
     granted(opened, person, "vip")
     token = make(person, "my-project", group_id=vip.id)
 
-    assert token["group"] == {"id": vip.id, "name": "vip", "multiplier": "0.8", "granted": True}
+    assert token["group"] == {
+        "id": vip.id,
+        "name": "vip",
+        "multiplier": "0.8",
+        "granted": True,
+        "deleted": False,
+    }
     assert token["models_count"] == 2
 
 
@@ -84,8 +110,14 @@ def test_s2_6_the_default_expiry_is_permanent(person: Api) -> None:
     assert make(person)["expires_at"] is None
 
 
-def test_s2_7_a_key_has_a_limit_of_its_own(person: Api) -> None:
-    assert make(person, limit="100")["remaining"] == "100"
+def test_s2_7_a_key_has_a_limit_of_its_own(opened: Api, person: Api) -> None:
+    call(opened, person, make(person, "spent", limit="100"), "40")
+    make(person, "whole", limit="100")
+
+    assert {one["name"]: one["remaining"] for one in listed(person)} == {
+        "spent": "60",
+        "whole": "100",
+    }
 
 
 def test_s2_8_and_s2_12_a_key_has_no_model_that_its_group_has_not(opened: Api, person: Api) -> None:
@@ -200,14 +232,15 @@ def test_s2_17_many_keys_are_disabled_enabled_and_deleted_at_once(opened: Api, p
         assert person.refused(422, "POST", "/api/tokens/bulk", body)["field"]
 
 
-def test_s2_18_a_project_has_a_key_and_figures_of_its_own(person: Api) -> None:
-    tokens = [make(person, name) for name in ("shop", "blog")]
+def test_s2_18_a_project_has_a_key_and_figures_of_its_own(opened: Api, person: Api) -> None:
+    shop, blog = (make(person, name) for name in ("shop", "blog"))
+    call(opened, person, shop, "0.25")
 
-    found = {token["name"]: token for token in listed(person)}
-
-    assert found.keys() == {"shop", "blog"}
-    assert len({token["secret"] for token in tokens}) == 2
-    assert all("used_total" in token for token in found.values())
+    assert shop["secret"] != blog["secret"]
+    assert {one["name"]: one["used_total"] for one in listed(person)} == {
+        "shop": "0.25",
+        "blog": "0",
+    }
 
 
 # --- S3: resets and presets ---------------------------------------------------------------------
@@ -215,23 +248,89 @@ def test_s2_18_a_project_has_a_key_and_figures_of_its_own(person: Api) -> None:
 
 def test_s3_1_and_s3_2_a_key_is_created_by_name(person: Api) -> None:
     assert make(person, "a key")["name"] == "a key"
+    assert [one["name"] for one in listed(person)] == ["a key"]
 
 
-def test_s3_3_an_exhausted_key_stops(person: Api) -> None:
-    assert make(person, limit="0")["status"] == "exhausted"
-    assert make(person, "b")["status"] == "active"
+def test_s3_3_a_key_stops_at_its_limit_and_without_one_it_does_not(
+    opened: Api, person: Api
+) -> None:
+    for name, limit in (("capped", "0.5"), ("unlimited", None)):
+        call(opened, person, make(person, name, limit=limit), "0.5")
 
-
-def test_s3_4_and_s3_5_a_limit_begins_anew_at_midnight_utc(person: Api) -> None:
-    resets = {
-        reset: make(person, reset, limit="1", reset=reset)["resets_at"]
-        for reset in ("none", "daily", "weekly", "monthly")
+    assert {one["name"]: (one["status"], one["remaining"]) for one in listed(person)} == {
+        "capped": ("exhausted", "0"),
+        "unlimited": ("active", None),
     }
 
-    assert resets.pop("none") is None
-    assert all(moment.endswith("T00:00:00.000Z") for moment in resets.values())
+
+#: The last day of the window that 2023-11-14 is in; None = it never ends.
+_LAST_DAYS = {"none": None, "daily": DAY, "weekly": DAY + 5, "monthly": DAY + 16}
+
+
+@pytest.mark.parametrize(("reset", "last_day"), _LAST_DAYS.items())
+def test_s3_4_a_limit_begins_anew_with_its_window_and_not_a_day_before(
+    opened: Api, person: Api, on: Callable[[int], None], reset: str, last_day: int | None
+) -> None:
+    on(DAY)
+    call(opened, person, make(person, limit="1", reset=reset), "1")
+
+    def stands() -> tuple[str, str, str]:
+        (shown,) = listed(person)
+        return shown["status"], shown["used"], shown["remaining"]
+
+    for day in (DAY, last_day or DAY + 400):
+        on(day)
+        assert stands() == ("exhausted", "1", "0"), day
+    if last_day is not None:
+        on(last_day + 1)
+        assert stands() == ("active", "0", "1")
     problem = person.refused(422, "POST", "/api/tokens", {"name": "x", "reset": "hourly"})
     assert problem["field"] == "reset"
+
+
+@pytest.mark.parametrize(
+    ("today", "tomorrow", "monday", "first"),
+    [
+        ("2023-11-14", "2023-11-15", "2023-11-20", "2023-12-01"),
+        ("2023-11-19", "2023-11-20", "2023-11-20", "2023-12-01"),  # a Sunday
+        ("2023-11-20", "2023-11-21", "2023-11-27", "2023-12-01"),  # a Monday
+        ("2023-11-30", "2023-12-01", "2023-12-04", "2023-12-01"),
+        ("2023-12-31", "2024-01-01", "2024-01-01", "2024-01-01"),
+        ("2024-02-29", "2024-03-01", "2024-03-04", "2024-03-01"),
+    ],
+)
+def test_s3_5_windows_begin_at_midnight_utc_on_monday_and_on_the_first(
+    person: Api, on: Callable[[int], None], today: str, tomorrow: str, monday: str, first: str
+) -> None:
+    on((date.fromisoformat(today) - date(1970, 1, 1)).days)
+
+    assert {
+        reset: make(person, reset, limit="1", reset=reset)["resets_at"]
+        for reset in ("none", "daily", "weekly", "monthly")
+    } == {
+        "none": None,
+        "daily": f"{tomorrow}T00:00:00.000Z",
+        "weekly": f"{monday}T00:00:00.000Z",
+        "monthly": f"{first}T00:00:00.000Z",
+    }
+
+
+def test_s3_5_the_day_is_that_of_utc_wherever_the_server_stands(
+    opened: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monday_ms = (DAY + 6) * DAY_MS
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        with opened.world.database.read() as connection:
+            days = [
+                api_tokens.current_day(connection, at_ms) for at_ms in (monday_ms - 1, monday_ms)
+            ]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert days == [DAY + 5, DAY + 6]
 
 
 @pytest.mark.parametrize(("preset", "days"), [("never", None), ("7d", 7), ("30d", 30)])

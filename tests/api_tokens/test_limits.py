@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,57 +11,19 @@ import pytest
 
 from aipool.api_tokens import service as api_tokens
 from aipool.api_tokens.types import ApiToken, Reset, Standing
-from aipool.doors.frames import Need
 from aipool.ledger import service as ledger
-from aipool.ledger.rules import period_of, window_of
-from aipool.ledger.types import Lend, LendRule, Settle, TransferKind, token_budget, wallet_account
+from aipool.ledger.rules import window_of
+from aipool.ledger.types import TransferKind, token_budget
+from tests.api_tokens.spending import DAY, MIDNIGHT, spend
 from tests.world import World, open_world
 
-#: 2023-11-14, a Tuesday; the world's act is of this day.
-DAY = 19_675
-MIDNIGHT = 86_400
 MONDAY, FIRST = DAY + 6, DAY + 17
-
-
-@dataclasses.dataclass(frozen=True)
-class Spent:
-    """A call that ended, as the ledger wants to know it."""
-
-    rid: str
-    user_id: int
-    token_id: int
-    charge_nano: int
-    budgets: tuple[tuple[str, int], ...]
-    at_ms: int = 1
-    hold_nano: int = 0
 
 
 @pytest.fixture
 def world(tmp_path: Path, kind: str) -> Iterator[World]:
     with open_world(tmp_path, kind) as opened:
         yield opened
-
-
-_numbers = itertools.count(1)
-
-
-def spend(world: World, token: ApiToken, amount: int, day: int = DAY) -> int:
-    """A call of the token on a day; what it was charged."""
-    names = [wallet_account(token.user_id)]
-    if token.total_nano is not None:
-        names.append(token_budget(token.id))
-    if token.limit_nano is not None and token.limit_budget not in names:
-        names.append(token.limit_budget)
-    chain = tuple((name, window_of(period_of(name), day)) for name in names)
-    number = next(_numbers)
-    with world.database.write() as tx:
-        ledger.open_epoch(tx, number, worker=0, pid=1, at_ms=1)
-        needs = tuple(Need(name, window, amount, amount) for name, window in chain)
-        ledger.apply(tx, [Lend(number, [needs], LendRule(1, amount, day))])
-        call: Any = Spent(f"req_{number}", token.user_id, token.id, amount, chain, hold_nano=amount)
-        (settled,) = ledger.apply(tx, [Settle(number, call)])
-        ledger.close_epoch(tx, number, 2)
-    return int(settled.charged_nano)  # type: ignore[union-attr]
 
 
 def limited(world: World, **terms: Any) -> ApiToken:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -19,8 +18,9 @@ from aipool.kit.errors import Invalid
 from aipool.ledger import service as ledger
 from aipool.ledger.rules import day_of
 from aipool.ledger.types import TransferKind
-from tests.api_tokens.test_limits import changed, spend
-from tests.world import World, open_world
+from tests.api_tokens.spending import spend
+from tests.api_tokens.test_limits import changed
+from tests.world import World
 
 #: Of the world's act.
 NOW_MS = 1_700_000_000_000
@@ -28,15 +28,6 @@ NOW = NOW_MS // 1000
 DAY = day_of(NOW_MS)
 ALL = Asked()
 _phones = count(1)
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def world(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    """One for all: every test has users of its own."""
-    with open_world(tmp_path_factory.mktemp("world"), request.param) as opened:
-        yield opened
 
 
 def owner(world: World) -> User:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from aipool.api_tokens import service as api_tokens
 from aipool.kit.clock import iso_ms, now_ms
 from aipool.kit.digests import is_token
+from aipool.kit.money import format_cny, parse_cny
 from aipool.kit.names import NAME_CHARACTERS_MAX
+from aipool.ledger.rules import DAY_MS
 from tests.api_tokens.asking import (
     ask_self,
     change,
@@ -15,6 +20,7 @@ from tests.api_tokens.asking import (
     seen_by_workers,
     user_of,
 )
+from tests.api_tokens.spending import DAY, call, credit, spend
 from tests.control.api_rig import Api
 
 DAY_SECONDS = 86_400
@@ -123,22 +129,66 @@ def test_s0_21_a_token_is_usable_at_once(opened: Api, person: Api) -> None:
 # --- S0: listed ---------------------------------------------------------------------------------
 
 
-def test_s0_23_to_s0_28_the_list_shows_what_a_token_is(person: Api) -> None:
-    before = now_ms()
-    make(person, "shop", description="for the shop", limit="5", expires_at="7d", models=["m1"])
+def test_s0_23_the_list_shows_name_and_description(person: Api) -> None:
+    make(person, "shop", description="for the shop")
+    make(person, "blog")
+
+    assert [(one["name"], one["description"]) for one in listed(person)] == [
+        ("blog", ""),
+        ("shop", "for the shop"),
+    ]
+
+
+def test_s0_24_the_list_shows_when_a_token_was_made(person: Api) -> None:
+    before = iso_ms(now_ms())
+    token = make(person)
+    after = iso_ms(now_ms())
+
+    change(person, token, description="later")
+
+    (shown,) = listed(person)
+    assert before <= shown["created_at"] <= after
+
+
+def test_s0_25_the_list_shows_when_a_token_ends(person: Api) -> None:
+    make(person, "lasting")
+    make(person, "ending", expires_at="2099-01-31T18:00:00+08:00")
+
+    assert {one["name"]: one["expires_at"] for one in listed(person)} == {
+        "lasting": None,
+        "ending": "2099-01-31T10:00:00.000Z",
+    }
+
+
+def test_s0_26_the_list_shows_the_quota_and_what_is_left_of_it(opened: Api, person: Api) -> None:
+    make(person, "unlimited")
+    call(opened, person, make(person, "limited", limit="5"), "1.25")
+
+    assert {one["name"]: (one["limit"], one["remaining"]) for one in listed(person)} == {
+        "limited": ("5", "3.75"),
+        "unlimited": (None, None),
+    }
+
+
+def test_s0_27_the_list_shows_which_tokens_are_switched_on(person: Api) -> None:
+    make(person, "on")
     off = make(person, "off")
     person.good("POST", f"/api/tokens/{off['id']}/disable")
 
-    newest, oldest = listed(person)
+    assert {one["name"]: (one["enabled"], one["status"]) for one in listed(person)} == {
+        "on": (True, "active"),
+        "off": (False, "disabled"),
+    }
 
-    assert (oldest["name"], oldest["description"]) == ("shop", "for the shop")
-    assert iso_ms(before) <= oldest["created_at"] <= iso_ms(now_ms())
-    assert oldest["expires_at"] > oldest["created_at"]
-    assert (oldest["limit"], oldest["used"], oldest["remaining"]) == ("5", "0", "5")
-    assert (oldest["enabled"], newest["enabled"]) == (True, False)
-    assert (oldest["status"], newest["status"]) == ("active", "disabled")
-    assert (oldest["models_count"], newest["models_count"]) == (1, 3)
-    assert newest["models"] is None
+
+def test_s0_28_the_list_counts_the_models_of_a_token(person: Api) -> None:
+    make(person, "all")
+    make(person, "two", models=["m1", "m2"])
+
+    assert {one["name"]: (one["models_count"], one["models"]) for one in listed(person)} == {
+        "all": (3, None),
+        "two": (2, ["m1", "m2"]),
+    }
 
 
 # --- S0: changed --------------------------------------------------------------------------------
@@ -224,13 +274,24 @@ def test_s0_32_a_deleted_token_is_gone_at_once_and_for_good(opened: Api, person:
     assert make(person)["id"] > token["id"]
 
 
-def test_s0_34_the_list_shows_what_each_token_used(person: Api) -> None:
-    make(person, "a", limit="5", reset="monthly", total_limit="50")
+def test_s0_34_the_list_shows_what_each_token_used(
+    opened: Api, person: Api, on: Callable[[int], None]
+) -> None:
+    terms = {"limit": "5", "reset": "monthly", "total_limit": "50"}
+    on(DAY)
+    call(opened, person, make(person, "busy", **terms), "1.25")
+    make(person, "idle", **terms)
 
-    (token,) = listed(person)
+    def used() -> dict[str, tuple[str, ...]]:
+        names = ("used", "used_total", "remaining", "resets_at")
+        return {one["name"]: tuple(one[name] for name in names) for one in listed(person)}
 
-    assert (token["used"], token["used_total"], token["remaining"]) == ("0", "0", "5")
-    assert token["resets_at"].endswith("-01T00:00:00.000Z")
+    assert used() == {
+        "busy": ("1.25", "1.25", "3.75", "2023-12-01T00:00:00.000Z"),
+        "idle": ("0", "0", "5", "2023-12-01T00:00:00.000Z"),
+    }
+    on(DAY + 17)  # the first of December
+    assert used()["busy"] == ("0", "1.25", "5", "2024-01-01T00:00:00.000Z")
 
 
 def test_s0_38_a_key_is_rotated_with_or_without_a_grace(opened: Api, person: Api) -> None:
@@ -249,25 +310,41 @@ def test_s0_38_a_key_is_rotated_with_or_without_a_grace(opened: Api, person: Api
         assert problem["field"] == "grace_seconds"
 
 
-def test_s0_39_last_use_and_models_are_visible(person: Api) -> None:
-    make(person, models=["m1"])
+def test_s0_39_last_use_and_models_are_visible(opened: Api, person: Api) -> None:
+    yesterday = now_ms() // DAY_MS * DAY_MS - DAY_MS
+    used = make(person, "used", models=["m1"])
+    make(person, "unused", models=["m2", "m3"])
+    for at_ms in (yesterday + 5, yesterday):
+        call(opened, person, used, "0.5", at_ms=at_ms)
 
-    (token,) = listed(person)
+    assert {one["name"]: (one["last_used_at"], one["models"]) for one in listed(person)} == {
+        "used": (iso_ms(yesterday + 5), ["m1"]),
+        "unused": (None, ["m2", "m3"]),
+    }
 
-    assert (token["last_used_at"], token["models"]) == (None, ["m1"])
 
-
-def test_s0_41_a_quota_is_a_budget_that_every_call_must_fit(opened: Api, person: Api) -> None:
+def test_s0_41_a_quota_is_a_budget_that_every_call_must_fit(
+    opened: Api, person: Api, on: Callable[[int], None]
+) -> None:
+    on(DAY)
     token = make(person, limit="5", total_limit="9", reset="weekly")
 
     view = seen_by_workers(opened, token["secret"])
-
     assert view is not None
     assert view.budgets == (
         f"wallet:{user_of(person).id}",
         f"token:{token['id']}",
         f"token:{token['id']}/week",
     )
+    call(opened, person, token, "4")
+    # The week has 1 left; in all there is more, and in the wallet too.
+    credit(opened.world, user_of(person).id, "10")
+    with opened.world.database.read() as connection:
+        made = api_tokens.get_token(connection, token["id"])
+    assert format_cny(spend(opened.world, made, parse_cny("3"))) == "1"
+    assert spend(opened.world, made, 1) == 0
+    (shown,) = listed(person)
+    assert (shown["used"], shown["status"]) == ("5", "exhausted")
 
 
 def test_s0_42_tokens_of_one_user_have_models_of_their_own(opened: Api, person: Api) -> None:

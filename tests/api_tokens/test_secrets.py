@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -18,12 +17,13 @@ from aipool.api_tokens.tables import token_stand_ins
 from aipool.api_tokens.types import ApiToken, TokenWithOwner
 from aipool.audit.types import Act
 from aipool.books.publish import token_view
+from aipool.control.groups_admin import dissolve
 from aipool.doors.snapshot import TokenView
 from aipool.groups import service as groups
 from aipool.kit.db import Transaction
 from aipool.kit.digests import digest, generate, is_token
 from aipool.kit.errors import Conflict, Forbidden, Invalid
-from tests.world import World, open_world
+from tests.world import World
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -31,15 +31,6 @@ DAY = 24 * HOUR
 NOW = 1_700_000_000
 SESSION, OTHER_SESSION = 7, 8
 _phones = count(1)
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def world(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    """One for all: every test has users of its own."""
-    with open_world(tmp_path_factory.mktemp("world"), request.param) as opened:
-        yield opened
 
 
 def digest_of(world: World, secret: str) -> bytes:
@@ -356,11 +347,34 @@ def test_moving_a_groups_tokens_is_a_persons_choice_and_is_counted(world: World)
         api_tokens.change_token(tx, world.act, world.secrets.pepper, token, terms)
         assert api_tokens.counts_by_group(tx.connection)[old.id] == 1
 
+        # It was taken from its owner: what is refused is not to work again at another price.
+        assert api_tokens.move_group(tx, world.act, old, heir) == 0
+        groups.grant(tx, world.act, token.user_id, old)
         assert api_tokens.move_group(tx, world.act, old, heir) == 1
         assert api_tokens.move_group(tx, world.act, old, heir) == 0
 
     assert tx.changes.everything
     assert view(world, secret).group_id == heir.id
+
+
+def test_a_token_that_was_refused_is_refused_when_its_group_is_deleted(world: World) -> None:
+    token, secret = make(world)
+    with world.database.write() as tx:
+        heir = groups.default_group(tx, world.act)
+        gone, _ = groups.put_group(tx, world.act, name="gone", multiplier_ppm=800_000, models=None)
+        terms = replace(token.terms, group_id=gone.id)
+        api_tokens.change_token(tx, world.act, world.secrets.pepper, token, terms)
+    assert view(world, secret).blocked == "group_not_granted"
+
+    with world.database.write() as tx:
+        # The target is everybody's, and yet the token is not to work again at its price.
+        moved = dissolve(tx, world.act, gone, heir)
+
+    assert (moved.tokens, moved.tokens_left) == (0, 1)
+    assert (view(world, secret).blocked, view(world, secret).group_id) == (
+        "group_not_granted",
+        gone.id,
+    )
 
 
 def test_a_secret_of_nobody_is_nobodys(world: World) -> None:

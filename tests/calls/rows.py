@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aipool.calls import service as calls
+from aipool.calls import verify as of_calls
 from aipool.calls.types import CallRow
 from aipool.kit.db import Database
 from tests.books.rig import new_rid
@@ -92,3 +93,12 @@ def record(database: Database, *rows: CallRow) -> None:
     for start in range(0, len(rows), 30):
         with database.write() as tx:
             calls.record(tx, rows[start : start + 30])
+
+
+def wrong_sums(database: Database) -> set[str]:
+    """The checks by which a roll-up is not what the calls say. There is no money here."""
+    with database.read() as connection:
+        found = of_calls.differences(connection, of_calls.Totals())
+        return {
+            one.check for one in found if one.where.startswith(("hour", "day ", "total", "lat"))
+        }

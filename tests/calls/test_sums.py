@@ -11,7 +11,6 @@ import pytest
 
 from aipool.calls import service as calls
 from aipool.calls import store
-from aipool.calls import verify as of_calls
 from aipool.calls.jobs import HOURS_DAYS, LettingGo
 from aipool.calls.latency import BOUNDS_MS, BUCKETS, bucket_of, percentile
 from aipool.calls.store import sums as kept_sums
@@ -19,7 +18,7 @@ from aipool.calls.types import DAY_MS, HOUR_MS, Search, Span, Sums, TotalOf
 from aipool.kit.db import Database
 from aipool.ledger import service as ledger
 from tests.books.rig import Installation
-from tests.calls.rows import NOVEMBER, OCTOBER, a_log, record, row
+from tests.calls.rows import NOVEMBER, OCTOBER, a_log, record, row, wrong_sums
 
 DAY = NOVEMBER // DAY_MS
 
@@ -31,19 +30,10 @@ def database(tmp_path: Path, kind: str) -> Iterator[Database]:
     books.close()
 
 
-def claims(database: Database) -> set[str]:
-    """Which roll-ups are not what the calls say. There is no money here."""
-    with database.read() as connection:
-        found = of_calls.differences(connection, of_calls.Totals())
-        return {
-            one.check for one in found if one.where.startswith(("hour", "day ", "total", "lat"))
-        }
-
-
 def test_every_roll_up_is_the_sum_of_the_calls(database: Database) -> None:
     record(database, *a_log())
 
-    assert claims(database) == set()
+    assert wrong_sums(database) == set()
     for spoil, claim in (
         ("UPDATE usage_hours SET errors = errors + 1", "R-01"),
         ("DELETE FROM usage_totals WHERE kind = 2 AND span = 24", "R-06"),
@@ -52,7 +42,7 @@ def test_every_roll_up_is_the_sum_of_the_calls(database: Database) -> None:
     ):
         with database.write() as tx:
             tx.connection.exec_driver_sql(spoil)
-        assert claim in claims(database), spoil
+        assert claim in wrong_sums(database), spoil
 
 
 def test_s0_33_a_users_sums_are_those_of_their_calls_by_token_and_model(database: Database) -> None:
@@ -95,22 +85,23 @@ def test_s0_33_a_users_sums_are_those_of_their_calls_by_token_and_model(database
     assert sum(times.whole) == wanted.calls - wanted.errors
 
 
-def test_s0_35_days_that_were_charged_come_newest_first_and_go_on_where_they_ended(
+def test_s0_35_days_that_were_charged_come_newest_first_and_each_of_them_whole(
     database: Database,
 ) -> None:
     record(database, *a_log(), row(NOVEMBER - 400 * DAY_MS, token=11))
 
     with database.read() as connection:
         whole = calls.charged_days(connection, 1, days=range(DAY + 9), limit=100)
-        paged, before = [], None
-        while page := calls.charged_days(
-            connection, 1, days=range(DAY + 9), before=before, limit=2
-        ):
+        paged, days = [], range(DAY + 9)
+        while page := calls.charged_days(connection, 1, days=days, limit=2):
+            assert len({day for day, *_ in page[1:]}) == 1
             paged += page
-            before = page[-1][:2]
+            days = range(page[-1][0])
+        old, first = (calls.was_charged_before(connection, 1, day) for day in (DAY, DAY - 400))
     assert paged == whole
     assert [one[:2] for one in whole] == sorted((one[:2] for one in whole), reverse=True)
     assert whole[-1][:2] == (DAY - 400, 11)
+    assert (old, first) == (True, False)
 
 
 def test_percentiles_lie_in_their_buckets() -> None:
@@ -139,7 +130,7 @@ def test_old_calls_go_and_the_books_still_agree(database: Database) -> None:
 
     asyncio.run(job.run())
 
-    assert claims(database) == set()
+    assert wrong_sums(database) == set()
     with database.read() as connection:
         assert store.months(connection) == ["202611"]
         assert all(one.at_ms >= NOVEMBER for one in calls.recent(connection, limit=500))
@@ -156,7 +147,7 @@ def test_hours_go_when_the_days_have_them_and_nothing_else_does(database: Databa
 
     asyncio.run(job.run())
 
-    assert claims(database) == set()
+    assert wrong_sums(database) == set()
     with database.read() as connection:
         assert len(calls.page(connection, Search(), limit=500).rows) == 200
         hours = {one.hour for one in kept_sums.stream_hours(connection, 0)}

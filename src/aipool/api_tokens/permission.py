@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from aipool.accounts.types import Status as AccountStatus
 from aipool.accounts.types import User
 from aipool.api_tokens.types import Standing, Status, TokenTerms
+from aipool.catalog import rules
 from aipool.catalog import service as catalog
 from aipool.catalog.types import Model
 from aipool.groups.types import CallLimits, Group
@@ -114,7 +115,7 @@ def _models(
             why = "not_in_group"
         elif model is None or not model.enabled:
             why = "off_sale"
-        elif not any(not route.groups or group.id in route.groups for route in model.routes):
+        elif not rules.is_routed(model, group.id):
             why = "no_route"
         else:
             callable_.append((name, model.kind.value))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 from sqlalchemy.engine import Connection
 
@@ -75,6 +75,35 @@ _SOON: dict[int | str, dict[str, Any]] = {202: {"model": NotInForce}}
 _RISING = frozenset({Sort.NAME, Sort.EXPIRES})
 
 
+class Page(NamedTuple):
+    """A page of tokens that is asked for. cursor: after which, None = from the first on."""
+
+    asked: Asked
+    limit: int
+    cursor: str | None
+
+
+def asked_page(
+    q: _Text = None,
+    status: Status | None = None,
+    group: AskedId = None,
+    enabled: bool | None = None,
+    sort: Sort = Sort.CREATED,
+    order: _Order = None,
+    limit: _Limit = 50,
+    cursor: _Cursor = None,
+) -> Page:
+    """Which tokens, in which order, from where on."""
+    if q is not None and not q.isprintable():
+        raise Invalid("invalid_search", "a search has no control characters", field="q")
+    descending = sort not in _RISING if order is None else order == "desc"
+    asked = Asked(q or "", status, group, enabled, sort, descending)
+    return Page(asked, limit, cursor)
+
+
+_AskedPage = Annotated[Page, Depends(asked_page)]
+
+
 def routes(desk: Desk, pepper: bytes, last_used: LastUsed, lowering: Lowering) -> APIRouter:
     """The tokens of the caller, and under /admin those of others."""
     router = APIRouter(prefix="/api")
@@ -87,21 +116,10 @@ def routes(desk: Desk, pepper: bytes, last_used: LastUsed, lowering: Lowering) -
 
 def _add_many(router: APIRouter, desk: Desk, last_used: LastUsed) -> None:
     @router.get("/tokens")
-    def list_tokens(
-        caller: Asking,
-        q: _Text = None,
-        status: Status | None = None,
-        group: AskedId = None,
-        enabled: bool | None = None,
-        sort: Sort = Sort.CREATED,
-        order: _Order = None,
-        limit: _Limit = 50,
-        cursor: _Cursor = None,
-    ) -> TokensListed:
+    def list_tokens(caller: Asking, page: _AskedPage) -> TokensListed:
         """The caller's tokens, with how far their limits are used."""
-        asked = _asked(q, status, group, enabled, sort, order)
         with desk.database.read() as connection:
-            return _listed(connection, caller.user.id, asked, limit, cursor, last_used)
+            return _listed(connection, caller.user.id, page, last_used)
 
     @router.post("/tokens/bulk", response_model=BulkShown, responses=_SOON)
     def change_tokens(sent: BulkSent, caller: Asking, act: Acting) -> Response:
@@ -154,8 +172,9 @@ def _add_one(
         with desk.database.write() as tx:
             token = service.own_token(tx.connection, user_id, token_id)
             group_id = given.get("group_id", token.group_id)
-            group = service.chosen_group(tx, act, user_id, group_id, token)
-            terms = terms_with(given, _in_group(token.terms, group), now_seconds)
+            group = service.rechosen_group(tx, act, token, group_id)
+            base = token.terms if group is None else _in_group(token.terms, group)
+            terms = terms_with(given, base, now_seconds)
             service.check_models(tx.connection, terms, group, token)
             service.change_token(tx, act, pepper, token, terms)
             shown = _one_shown(tx.connection, user_id, token_id, last_used)
@@ -247,24 +266,19 @@ def _add_secrets(router: APIRouter, desk: Desk, pepper: bytes, last_used: LastUs
 def _add_operators(router: APIRouter, desk: Desk, last_used: LastUsed) -> None:
     @router.get("/admin/tokens")
     def list_all_tokens(
-        caller: Asking,
-        user_id: Annotated[int, Query(ge=1, le=ID_MAX)],
-        q: _Text = None,
-        status: Status | None = None,
-        group: AskedId = None,
-        enabled: bool | None = None,
-        sort: Sort = Sort.CREATED,
-        order: _Order = None,
-        limit: _Limit = 50,
-        cursor: _Cursor = None,
+        caller: Asking, user_id: Annotated[int, Query(ge=1, le=ID_MAX)], page: _AskedPage
     ) -> TokensListed:
         """The tokens of a user."""
-        asked = _asked(q, status, group, enabled, sort, order)
         with desk.database.read() as connection:
             owner = accounts.user_by_id(connection, user_id)
             if not _may_administer(caller, owner):
-                raise NotFound("user_unknown", f"there is no user {user_id}", field="user")
-            return _listed(connection, owner.id, asked, limit, cursor, last_used)
+                raise NotFound(
+                    "user_unknown",
+                    f"there is no user {user_id}",
+                    field="user",
+                    params={"user": user_id},
+                )
+            return _listed(connection, owner.id, page, last_used)
 
     @router.post("/admin/tokens/{token_id}/enable", response_model=TokenShown, responses=_SOON)
     def enable_any_token(token_id: Id, caller: Asking, act: Acting) -> Response:
@@ -324,7 +338,9 @@ def _owner_for(desk: Desk, caller: Caller, token_id: int) -> int:
         token = service.get_token(connection, token_id)
         owner = accounts.user_by_id(connection, token.user_id)
     if not _may_administer(caller, owner):
-        raise NotFound("token_unknown", f"there is no token {token_id}", field="token")
+        raise NotFound(
+            "token_unknown", f"there is no token {token_id}", field="token", params={"id": token_id}
+        )
     return owner.id
 
 
@@ -339,29 +355,9 @@ def _in_group(terms: TokenTerms, group: Group) -> TokenTerms:
 # --- what is shown ----------------------------------------------------------------------------
 
 
-def _asked(
-    text: str | None,
-    status: Status | None,
-    group_id: int | None,
-    enabled: bool | None,
-    sort: Sort,
-    order: str | None,
-) -> Asked:
-    if text is not None and not text.isprintable():
-        raise Invalid("invalid_search", "a search has no control characters", field="q")
-    descending = sort not in _RISING if order is None else order == "desc"
-    return Asked(text or "", status, group_id, enabled, sort, descending)
-
-
-def _listed(
-    connection: Connection,
-    user_id: int,
-    asked: Asked,
-    limit: int,
-    cursor: str | None,
-    last_used: LastUsed,
-) -> TokensListed:
+def _listed(connection: Connection, user_id: int, page: Page, last_used: LastUsed) -> TokensListed:
     at_ms = now_ms()
+    asked, limit, cursor = page
     after = None if cursor is None else place_of(cursor, asked)
     found, end = service.own_tokens(
         connection, user_id, asked, now_ms=at_ms, after=after, limit=limit
@@ -377,6 +373,9 @@ def _shown(
     connection: Connection, found: Sequence[TokenListed], at_ms: int, last_used: LastUsed
 ) -> list[TokenShown]:
     by_id = _groups_by_id(connection)
+    former: dict[int, str] = {}
+    if any(listed.token.group_id not in by_id for listed in found):
+        former = groups.group_names(connection)
     on_sale = service.names_on_sale(connection)
     used = last_used(connection, [listed.token.id for listed in found])
     shown = []
@@ -386,6 +385,7 @@ def _shown(
             token_shown(
                 listed,
                 group=group,
+                former_group=former.get(listed.token.group_id, ""),
                 models_count=rules.models_count(listed.token, group, on_sale),
                 last_used_ms=used.get(listed.token.id),
                 now_seconds=at_ms // 1000,
@@ -397,7 +397,9 @@ def _shown(
 def _one(connection: Connection, user_id: int, token_id: int, at_ms: int) -> TokenListed:
     found = service.own_by_ids(connection, user_id, [token_id], now_ms=at_ms)
     if token_id not in found:
-        raise NotFound("token_unknown", f"there is no token {token_id}", field="token")
+        raise NotFound(
+            "token_unknown", f"there is no token {token_id}", field="token", params={"id": token_id}
+        )
     return found[token_id]
 
 

@@ -37,7 +37,12 @@ def canonical_ips(texts: Iterable[str]) -> tuple[str, ...]:
     """
     networks = {str(_network(text)) for text in texts}
     if len(networks) > IPS_MAX:
-        raise Invalid("too_many_ips", f"at most {IPS_MAX} addresses and networks", field="ips")
+        raise Invalid(
+            "too_many_ips",
+            f"at most {IPS_MAX} addresses and networks",
+            field="ips",
+            params={"most": IPS_MAX},
+        )
     return tuple(sorted(networks))
 
 
@@ -52,6 +57,7 @@ def limit_nano(text: str) -> int | None:
             "limit_out_of_range",
             f"a limit lies between 0 and {format_cny(AMOUNT_NANO_MAX)} CNY, not {text}",
             field="limit",
+            params={"least": 0, "most": format_cny(AMOUNT_NANO_MAX), "given": text},
         )
     return amount
 
@@ -64,7 +70,7 @@ def sent_limit_nano(text: str | None, field: str) -> int | None:
     try:
         return limit_nano(text)
     except MoneyError as problem:
-        raise Invalid("invalid_amount", str(problem), field=field) from None
+        raise Invalid("invalid_amount", str(problem), field=field, params=problem.params) from None
     except Invalid as problem:
         problem.field = field
         raise
@@ -98,6 +104,7 @@ def description(text: str) -> str:
             f"a description has at most {DESCRIPTION_CHARACTERS_MAX} characters, none of them "
             "control characters",
             field="description",
+            params={"most": DESCRIPTION_CHARACTERS_MAX},
         )
     return written
 
@@ -107,7 +114,12 @@ def chosen_models(names: Collection[str] | None) -> tuple[str, ...] | None:
     if not names:
         return None
     if len(names) > MODELS_MAX:
-        raise Invalid("too_many_models", f"at most {MODELS_MAX} models", field="models")
+        raise Invalid(
+            "too_many_models",
+            f"at most {MODELS_MAX} models",
+            field="models",
+            params={"most": MODELS_MAX},
+        )
     return tuple(dict.fromkeys(names))
 
 
@@ -128,7 +140,10 @@ def check_models(
     if wrong:
         shown = ", ".join(repr(name) for name in wrong[:5])
         raise Invalid(
-            "models_unknown", f"the group {group.name} has no model {shown}", field="models"
+            "models_unknown",
+            f"the group {group.name} has no model {shown}",
+            field="models",
+            params={"group": group.name, "models": shown},
         )
 
 
@@ -138,7 +153,10 @@ def grace_seconds(text: str) -> int:
     written = _SPAN.fullmatch(text.strip().lower())
     if written is None:
         raise Invalid(
-            "invalid_grace", f"{text!r} is no span of time: write 0, 30m, 1h or 7d", field="grace"
+            "invalid_grace",
+            f"{text!r} is no span of time: write 0, 30m, 1h or 7d",
+            field="grace",
+            params={"given": text},
         )
     seconds = int(written[1]) * _SPAN_SECONDS[written[2]]
     check_grace(seconds)
@@ -152,6 +170,7 @@ def check_grace(grace_seconds: int) -> None:
             "grace_out_of_range",
             f"the secret before may be good for 0 to {GRACE_SECONDS_MAX} seconds more",
             field="grace_seconds",
+            params={"least": 0, "most": GRACE_SECONDS_MAX},
         )
 
 
@@ -162,7 +181,10 @@ def reset(text: str) -> Reset:
     except ValueError:
         resets = ", ".join(Reset)
         raise Invalid(
-            "invalid_reset", f"{text!r} is no reset type; there is: {resets}", field="reset"
+            "invalid_reset",
+            f"{text!r} is no reset type; there is: {resets}",
+            field="reset",
+            params={"given": text, "allowed": resets},
         ) from None
 
 
@@ -174,6 +196,7 @@ def check_secret(secret: str) -> None:
             f"a token is {PREFIX} and at least {RANDOM_CHARACTERS} random characters of "
             "A-Z a-z 0-9 - _",
             field="secret",
+            params={"prefix": PREFIX, "least": RANDOM_CHARACTERS},
         )
 
 
@@ -261,6 +284,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
             f"{text!r} is no address or network: write 203.0.113.7, 203.0.113.0/24 or "
             "2001:db8::/32",
             field="ips",
+            params={"given": text},
         ) from None
     mapped = getattr(network.network_address, "ipv4_mapped", None)
     if mapped is not None and network.prefixlen >= 96:

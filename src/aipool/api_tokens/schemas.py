@@ -150,13 +150,15 @@ class Shown(BaseModel):
 
 
 class GroupOfToken(Shown):
-    """The pricing group of a token. multiplier: of the list price.  granted: may its owner's
-    tokens be in it? If not, its calls are refused."""
+    """The pricing group of a token. multiplier: of the list price, null of one that was deleted.
+    granted: may its owner's tokens be in it? If not, its calls are refused.  deleted: there is no
+    such group any more, and its owner has to choose another; `name` is what it was called."""
 
     id: int
     name: str
-    multiplier: str
+    multiplier: str | None
     granted: bool
+    deleted: bool
 
 
 class TokenShown(Shown):
@@ -298,11 +300,12 @@ def token_shown(
     listed: TokenListed,
     *,
     group: Group | None,
+    former_group: str,
     models_count: int,
     last_used_ms: int | None,
     now_seconds: int,
 ) -> TokenShown:
-    """A token as its owner sees it. group: None = it is gone."""
+    """A token as its owner sees it. group: None = it was deleted, and was called former_group."""
     token, stands = listed.token, listed.standing
     granted = listed.group_granted
     return TokenShown(
@@ -322,7 +325,9 @@ def token_shown(
         remaining=_cny(stands.remaining_nano),
         used_total=format_cny(stands.used_total_nano),
         resets_at=_resets_at(token.limit_nano, stands.resets_at),
-        group=_group_shown(token.group_id, group, granted=granted),
+        group=_deleted_group(token.group_id, former_group)
+        if group is None
+        else _group_shown(group, granted=granted),
         models=None if token.models is None else list(token.models),
         models_count=models_count,
         ips=list(token.ips),
@@ -342,7 +347,7 @@ def permission_shown(permission: Permission) -> PermissionShown:
     return PermissionShown(
         callable=not permission.reasons,
         reasons=[ReasonShown(code=one.code, detail=one.detail) for one in permission.reasons],
-        group=None if group is None else _group_shown(group.id, group, granted=granted),
+        group=None if group is None else _group_shown(group, granted=granted),
         models=[ModelOfToken(name=name, kind=kind) for name, kind in permission.models],
         models_in_vain=[ChoiceInVain(name=name, why=why) for name, why in permission.in_vain],
         balance=format_cny(permission.balance_nano),
@@ -376,11 +381,15 @@ def masked(token: ApiToken) -> str:
     return f"sk-…{token.last4}"
 
 
-def _group_shown(group_id: int, group: Group | None, *, granted: bool) -> GroupOfToken:
-    if group is None:
-        return GroupOfToken(id=group_id, name="", multiplier="1", granted=False)
+def _group_shown(group: Group, *, granted: bool) -> GroupOfToken:
     multiplier = format_multiplier(group.multiplier_ppm)
-    return GroupOfToken(id=group.id, name=group.name, multiplier=multiplier, granted=granted)
+    return GroupOfToken(
+        id=group.id, name=group.name, multiplier=multiplier, granted=granted, deleted=False
+    )
+
+
+def _deleted_group(group_id: int, name: str) -> GroupOfToken:
+    return GroupOfToken(id=group_id, name=name, multiplier=None, granted=False, deleted=True)
 
 
 def _resets_at(limit_nano: int | None, resets_at: int | None) -> str | None:

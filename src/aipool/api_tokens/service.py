@@ -80,7 +80,11 @@ def create_token(
     """
     _refuse_taken_name(tx.connection, user.id, terms.name)
     if store.live_count(tx.connection, user.id) >= rules.TOKENS_MAX:
-        raise Conflict("too_many_tokens", f"a user has at most {rules.TOKENS_MAX} tokens")
+        raise Conflict(
+            "too_many_tokens",
+            f"a user has at most {rules.TOKENS_MAX} tokens",
+            params={"most": rules.TOKENS_MAX},
+        )
     shown = secret or digests.generate()
     digest = _new_digest(tx, pepper, shown)
     token = store.insert_token(
@@ -201,8 +205,13 @@ def delete_token(tx: Transaction, act: Act, token: ApiToken) -> None:
 
 
 def move_group(tx: Transaction, act: Act, group: Group, heir: Group) -> int:
-    """Every token of a group is one of another, which a person chose in its place; how many they
-    were. Nothing else moves a token to another price."""
+    """Every token of a group is one of another, which a person chose in its place, but for those
+    whose owners the group was taken from: these are refused, and must not work again at another
+    price. How many were moved; nothing else moves a token to another price.
+
+    To be called while the group is there and granted; whoever has it has the other one next
+    (groups.service.delete_group).
+    """
     moved = store.move_group(tx.connection, group.id, heir.id)
     if moved:
         tx.changes.note_everything()
@@ -225,7 +234,9 @@ def get_token(connection: Connection, token_id: int) -> ApiToken:
     """The token with this id; raises NotFound when there is none."""
     token = store.token_by_id(connection, token_id)
     if token is None:
-        raise NotFound("token_unknown", f"there is no token {token_id}", field="token")
+        raise NotFound(
+            "token_unknown", f"there is no token {token_id}", field="token", params={"id": token_id}
+        )
     return token
 
 
@@ -233,7 +244,9 @@ def own_token(connection: Connection, user_id: int, token_id: int) -> ApiToken:
     """The user's token with this id; raises NotFound for a missing one and for another's."""
     token = store.token_by_id(connection, token_id)
     if token is None or token.user_id != user_id:
-        raise NotFound("token_unknown", f"there is no token {token_id}", field="token")
+        raise NotFound(
+            "token_unknown", f"there is no token {token_id}", field="token", params={"id": token_id}
+        )
     return token
 
 
@@ -276,37 +289,52 @@ def names_on_sale(connection: Connection) -> frozenset[str]:
     return store.names_on_sale(connection)
 
 
-def find_group(
-    connection: Connection, user_id: int, group_id: int | None, before: ApiToken | None = None
-) -> Group | None:
+def find_group(connection: Connection, user_id: int, group_id: int | None) -> Group | None:
     """The group that a user names for a token, or, named None, the default one if there is one.
-    The one that a token is in already may be one that was taken from its owner since.
 
     Raises Invalid for one that is not granted, which is answered for like one that is not there.
     """
     if group_id is None:
         return next((one for one in groups.list_groups(connection) if one.is_default), None)
-    is_kept = before is not None and before.group_id == group_id
-    if is_kept or groups.is_granted(connection, user_id, group_id):
+    if groups.is_granted(connection, user_id, group_id):
         return groups.group_by_id(connection, group_id)
-    raise Invalid("group_unknown", f"you have no group {group_id}", field="group_id")
+    raise Invalid(
+        "group_unknown",
+        f"you have no group {group_id}",
+        field="group_id",
+        params={"group": group_id},
+    )
 
 
-def chosen_group(
-    tx: Transaction, act: Act, user_id: int, group_id: int | None, before: ApiToken | None = None
-) -> Group:
+def chosen_group(tx: Transaction, act: Act, user_id: int, group_id: int | None) -> Group:
     """Like find_group; a default group that is missing is made."""
-    found = find_group(tx.connection, user_id, group_id, before)
-    return found or groups.default_group(tx, act)
+    return find_group(tx.connection, user_id, group_id) or groups.default_group(tx, act)
+
+
+def rechosen_group(
+    tx: Transaction, act: Act, token: ApiToken, group_id: int | None
+) -> Group | None:
+    """Like chosen_group, for a token that there is. The one that it is in may stay, though it was
+    taken from the owner since; None = and deleted."""
+    if group_id != token.group_id:
+        return chosen_group(tx, act, token.user_id, group_id)
+    return next((one for one in groups.list_groups(tx.connection) if one.id == group_id), None)
 
 
 def check_models(
-    connection: Connection, terms: TokenTerms, group: Group, before: ApiToken | None = None
+    connection: Connection, terms: TokenTerms, group: Group | None, before: ApiToken | None = None
 ) -> None:
     """Raises Invalid when a user chooses models that the group does not have. A choice that was
-    made before stays, whatever became of the group."""
+    made before stays, whatever became of the group. group: None = it was deleted."""
     if before is not None and (before.models, before.group_id) == (terms.models, terms.group_id):
         return
+    if group is None:
+        raise Invalid(
+            "group_unknown",
+            "the token's group was deleted: choose another",
+            field="group_id",
+            params={"group": terms.group_id},
+        )
     kept = () if before is None else before.models or ()
     rules.check_models(terms.models, group, store.names_on_sale(connection), kept)
 
@@ -450,7 +478,12 @@ def _replace_secret(
 
 def _refuse_taken_name(connection: Connection, user_id: int, name: str) -> None:
     if store.token_by_name(connection, user_id, name) is not None:
-        raise Conflict("token_exists", f"there is a token {name!r} already", field="name")
+        raise Conflict(
+            "token_exists",
+            f"there is a token {name!r} already",
+            field="name",
+            params={"name": name},
+        )
 
 
 def _new_digest(tx: Transaction, pepper: bytes, secret: str) -> bytes:

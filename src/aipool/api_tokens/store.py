@@ -163,10 +163,14 @@ def counts_by_group(connection: Connection) -> dict[int, int]:
 
 
 def move_group(connection: Connection, group_id: int, heir_id: int) -> int:
-    """Every token of a group is one of another; how many they were."""
+    """Every token of a group that its owner still has is one of another; how many they were."""
     moved = connection.execute(
         sa.update(api_tokens)
-        .where(api_tokens.c.group_id == group_id, LIVE)
+        .where(
+            api_tokens.c.group_id == group_id,
+            LIVE,
+            granted(api_tokens.c.user_id, api_tokens.c.group_id),
+        )
         .values(group_id=heir_id)
     )
     return int(moved.rowcount)

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Path
 from sqlalchemy.engine import Connection
 
 from aipool.accounts.callers import Asking
+from aipool.accounts.types import User
 from aipool.audit.desk import Desk
 from aipool.calls import service
 from aipool.calls.rules import cursor_of, place_of
@@ -35,8 +36,10 @@ from aipool.calls.schemas import (
 )
 from aipool.calls.types import CallRow, Search
 
-#: What the numbers on a page are called. operator: also those that only operators see.
-Naming = Callable[[Connection, Sequence[CallRow], bool], Names]
+#: What the numbers on a page are called. User: an operator, who sees more; None = whose they are.
+Naming = Callable[[Connection, Sequence[CallRow], User | None], Names]
+#: The search of an operator, in which whom they are not told of is nobody.
+Narrowing = Callable[[Connection, User, Search], Search]
 
 Asked = Annotated[Search, Depends(asked)]
 Rid = Annotated[str, Path(max_length=100)]
@@ -62,11 +65,11 @@ def asked_by_operators(
 AskedByOperators = Annotated[Search, Depends(asked_by_operators)]
 
 
-def routes(desk: Desk, named: Naming) -> APIRouter:
+def routes(desk: Desk, named: Naming, narrowed: Narrowing) -> APIRouter:
     """Pages, one call, and its bill."""
     router = APIRouter(prefix="/api")
     _add_own(router, desk, named)
-    _add_all(router, desk, named)
+    _add_all(router, desk, named, narrowed)
     return router
 
 
@@ -80,7 +83,7 @@ def _add_own(router: APIRouter, desk: Desk, named: Naming) -> None:
         search = replace(search, user_id=caller.user.id)
         with desk.database.read() as connection:
             page = _page(connection, search, limit, cursor)
-            names = named(connection, page.rows, False)
+            names = named(connection, page.rows, None)
         return CallsListed(
             items=[call_shown(call, names) for call in page.rows], next_cursor=_next(page)
         )
@@ -90,7 +93,7 @@ def _add_own(router: APIRouter, desk: Desk, named: Naming) -> None:
         """One of the caller's calls."""
         with desk.database.read() as connection:
             call = service.find(connection, request_id, user_id=caller.user.id)
-            return call_shown(call, named(connection, [call], False))
+            return call_shown(call, named(connection, [call], None))
 
     @router.get("/calls/{request_id}/price")
     def show_price(caller: Asking, request_id: Rid) -> BillShown:
@@ -100,27 +103,28 @@ def _add_own(router: APIRouter, desk: Desk, named: Naming) -> None:
             return bill_shown(call, service.bill_of(connection, call))
 
 
-def _add_all(router: APIRouter, desk: Desk, named: Naming) -> None:
+def _add_all(router: APIRouter, desk: Desk, named: Naming, narrowed: Narrowing) -> None:
     @router.get("/admin/calls")
     def list_all(
-        search: AskedByOperators, limit: PageLimit = 50, cursor: Cursor = ""
+        caller: Asking, search: AskedByOperators, limit: PageLimit = 50, cursor: Cursor = ""
     ) -> CallsForOperators:
         """Everybody's calls, with what they cost us. Filters beside a time range, a user, a token,
         a model, a group, a key, a status, a call type or an id need a range of at most seven
         days."""
         with desk.database.read() as connection:
+            search = narrowed(connection, caller.user, search)
             page = _page(connection, search, limit, cursor)
-            names = named(connection, page.rows, True)
+            names = named(connection, page.rows, caller.user)
         return CallsForOperators(
             items=[call_for_operators(call, names) for call in page.rows], next_cursor=_next(page)
         )
 
     @router.get("/admin/calls/{request_id}")
-    def show_one(request_id: Rid) -> CallForOperators:
+    def show_one(caller: Asking, request_id: Rid) -> CallForOperators:
         """One call with every try."""
         with desk.database.read() as connection:
             call = service.find(connection, request_id)
-            return call_for_operators(call, named(connection, [call], True))
+            return call_for_operators(call, named(connection, [call], caller.user))
 
     @router.get("/admin/calls/{request_id}/price")
     def show_price_of(request_id: Rid) -> BillShown:

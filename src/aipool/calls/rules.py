@@ -54,6 +54,7 @@ def check(search: Search) -> None:
             _NARROW,
             f"this filter needs a time range of at most {WIDE_DAYS_MAX} days: give from and to",
             field="from",
+            params={"days": WIDE_DAYS_MAX},
         )
 
 
@@ -70,6 +71,7 @@ def too_long() -> Invalid:
         f"this search did not end within {SECONDS_MAX:g} seconds: "
         "narrow it by a shorter time range, a token or a model",
         field="from",
+        params={"seconds": f"{SECONDS_MAX:g}"},
     )
 
 

@@ -5,7 +5,7 @@ Amounts are decimal CNY, exact; moments are ISO 8601 in UTC.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -34,13 +34,19 @@ _STATUS_DIGITS = 3
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What numbers are called by people; what is not there any more is not in it."""
+    """What numbers are called by people; what is not there any more is not in it. masked: users of
+    whom whoever reads it is not told."""
 
     tokens: Mapping[int, str] = field(default_factory=dict)
     groups: Mapping[int, str] = field(default_factory=dict)
     users: Mapping[int, str] = field(default_factory=dict)
     vendors: Mapping[int, str] = field(default_factory=dict)
     keys: Mapping[int, str] = field(default_factory=dict)
+    masked: Collection[int] = ()
+
+    def told(self, call: CallRow) -> CallRow:
+        """The call as it may be read: without from where a masked user made it."""
+        return call._replace(ip="", user_agent="") if call.user_id in self.masked else call
 
 
 class Named(Shown):
@@ -98,7 +104,8 @@ class AttemptShown(Shown):
 
 
 class CallForOperators(CallShown):
-    """One call with what it cost us. margin: charge − cost."""
+    """One call with what it cost us. margin: charge − cost. Of a user whom one may not administer
+    the names are null, and ip and user_agent are empty."""
 
     user: Named
     cost: str
@@ -230,6 +237,7 @@ def call_shown(call: CallRow, names: Names) -> CallShown:
 
 def call_for_operators(call: CallRow, names: Names) -> CallForOperators:
     """A call as operators see it."""
+    call = names.told(call)
     return CallForOperators(
         **_fields(call, names),
         user=_named(call.user_id, names.users),

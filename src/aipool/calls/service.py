@@ -229,36 +229,59 @@ def charged_days(
     user_id: int,
     *,
     days: range,
-    before: tuple[int, int] | None = None,
     limit: int,
 ) -> list[tuple[int, int, Sums]]:
     """What a user's tokens were charged, by (day, token), the newest day first, within these days
-    (unix time in whole days) and behind `before`."""
+    (unix time in whole days): whole days, as many as it takes for `limit` of them."""
     kept = sums.days_kept(connection)
     start = max(days.start, kept.start)
-    end = min(days.stop, kept.stop, before[0] + 1 if before else kept.stop)
+    end = min(days.stop, kept.stop)
     found: list[tuple[int, int, Sums]] = []
     summed = _DAYS_SUMMED
     while end > start and len(found) < limit:
         stretch = range(max(start, end - _DAYS_AT_ONCE), end)
         used = sums.used_days(connection, user_id, stretch, summed)
-        found += sums.charged_days(connection, user_id, used, before=before)
+        for one in sums.charged_days(connection, user_id, used):
+            if len(found) >= limit and one[0] != found[-1][0]:
+                break
+            found.append(one)
         end = used[-1] if len(used) == summed else stretch.start
         summed *= 2
-    return found[:limit]
+    return found
+
+
+def was_charged_before(connection: Connection, user_id: int, day: int) -> bool:
+    """Was a user charged for anything before this day (unix time in whole days)?"""
+    kept = sums.days_kept(connection)
+    end = min(day, kept.stop)
+    while end > kept.start:
+        stretch = range(max(kept.start, end - _DAYS_AT_ONCE), end)
+        if sums.used_days(connection, user_id, stretch, 1):
+            return True
+        end = stretch.start
+    return False
 
 
 def newest_charged(
-    connection: Connection, user_id: int, groups: Collection[tuple[int, int]]
-) -> dict[tuple[int, int], str]:
-    """The newest call that was charged of each (day, token) of a user, as far as the log has it."""
+    connection: Connection,
+    user_id: int,
+    groups: Collection[tuple[int, int]],
+    *,
+    ended_by_ms: int | None = None,
+) -> dict[tuple[int, int], Place]:
+    """The newest call that was charged of each (day, token) of a user, as far as the log has it.
+
+    ended_by_ms: of those calls that had ended by this moment; None = of all.
+    """
     kept_from_ms = keeping.kept(connection).calls_from_ms
     by_month: dict[str, list[tuple[int, int]]] = {}
     for group in groups:
         by_month.setdefault(month_of(group[0] * DAY_HOURS), []).append(group)
-    found: dict[tuple[int, int], str] = {}
+    found: dict[tuple[int, int], Place] = {}
     for month in by_month.keys() & set(store.months(connection)):
-        found |= pages.newest_charged(connection, month, user_id, by_month[month], kept_from_ms)
+        found |= pages.newest_charged(
+            connection, month, user_id, by_month[month], kept_from_ms, ended_by_ms
+        )
     return found
 
 

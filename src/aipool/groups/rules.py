@@ -29,12 +29,15 @@ def call_limit(text: str) -> int | None:
             "limit_of_zero",
             f"0 is no limit: write {NO_LIMIT} for no limit, and to stop the calls disable the "
             "token or the user",
+            params={"no_limit": NO_LIMIT},
         )
     within = len(text) <= len(str(CALL_LIMIT_MAX))
     if not _WHOLE_NUMBER.fullmatch(text) or not within or int(text) > CALL_LIMIT_MAX:
         shown = text if len(text) <= 40 else f"{text[:40]}…"
         raise Invalid(
-            "invalid_limit", f"{shown!r}: a whole number from 1 to {CALL_LIMIT_MAX}, or {NO_LIMIT}"
+            "invalid_limit",
+            f"{shown!r}: a whole number from 1 to {CALL_LIMIT_MAX}, or {NO_LIMIT}",
+            params={"given": shown, "least": 1, "most": CALL_LIMIT_MAX, "no_limit": NO_LIMIT},
         )
     return int(text)
 
@@ -48,5 +51,6 @@ def checked_description(text: str) -> str:
             "malformed_description",
             f"a description has at most {DESCRIPTION_CHARACTERS_MAX} printable characters",
             field="description",
+            params={"most": DESCRIPTION_CHARACTERS_MAX},
         )
     return kept

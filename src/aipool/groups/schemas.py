@@ -91,7 +91,9 @@ def _ppm(text: str) -> int:
     try:
         return parse_multiplier(text)
     except MoneyError as problem:
-        raise Invalid("invalid_multiplier", str(problem), field="multiplier") from None
+        raise Invalid(
+            "invalid_multiplier", str(problem), field="multiplier", params=problem.params
+        ) from None
 
 
 def _models(names: list[str] | None) -> tuple[str, ...] | None:
@@ -193,9 +195,11 @@ class MembersShown(Shown):
 
 
 class GroupDeleted(Shown):
-    """What was moved to the group that took its place."""
+    """What was moved to the group that took its place. tokens_left: those whose owners the group
+    had been taken from; they stay refused until another is chosen for them."""
 
     tokens_moved: int
+    tokens_left: int
     users_moved: int
     routes_moved: int
 

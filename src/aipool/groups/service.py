@@ -139,7 +139,9 @@ def get_group(connection: Connection, name: str) -> Group:
     """Like find_group; raises NotFound when there is none."""
     group = store.group_by_name(connection, name)
     if group is None:
-        raise NotFound("group_unknown", f"there is no group {name!r}", field="group")
+        raise NotFound(
+            "group_unknown", f"there is no group {name!r}", field="group", params={"group": name}
+        )
     return group
 
 
@@ -147,14 +149,24 @@ def group_by_id(connection: Connection, group_id: int) -> Group:
     """The group with this id; raises NotFound when there is none."""
     group = store.group_by_id(connection, group_id)
     if group is None:
-        raise NotFound("group_unknown", f"there is no group {group_id}", field="group")
+        raise NotFound(
+            "group_unknown",
+            f"there is no group {group_id}",
+            field="group",
+            params={"group": group_id},
+        )
     return group
 
 
 def refuse_taken_name(connection: Connection, name: str) -> None:
     """Raises Conflict when there is a group of this name."""
     if store.group_by_name(connection, name) is not None:
-        raise Conflict("group_exists", f"there is a group {name!r} already", field="name")
+        raise Conflict(
+            "group_exists",
+            f"there is a group {name!r} already",
+            field="name",
+            params={"name": name},
+        )
 
 
 def list_groups(connection: Connection) -> list[Group]:

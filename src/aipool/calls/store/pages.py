@@ -151,9 +151,12 @@ def newest_charged(
     user_id: int,
     groups: Collection[tuple[int, int]],
     from_ms: int,
-) -> dict[tuple[int, int], str]:
+    ended_by_ms: int | None,
+) -> dict[tuple[int, int], Place]:
     """Of each (day, token) that lies in a month, the newest call from `from_ms` on that its user
-    was charged for. One statement, and in it one step in the token's index each."""
+    was charged for, and that had ended by then. One statement, and in it one step in the token's
+    index each."""
+    ended = "" if ended_by_ms is None else " AND one.at_ms + one.duration_ms <= :ended_by_ms"
     wanted = ", ".join(
         f"({day}, {token_id}, {max(from_ms, day * DAY_MS)}, {(day + 1) * DAY_MS})"
         for day, token_id in groups
@@ -161,14 +164,22 @@ def newest_charged(
     found = connection.execute(
         sa.text(
             f"WITH wanted (day, token_id, from_ms, to_ms) AS (VALUES {wanted})"  # noqa: S608
-            f" SELECT day, token_id, (SELECT rid FROM {calls_table(month).name} AS one"
+            # Both of it in one value, which is all that stands in one place of a row.
+            " SELECT day, token_id, (SELECT CAST(one.at_ms AS TEXT) || '.' || one.rid"
+            f" FROM {calls_table(month).name} AS one"
             " WHERE one.token_id = wanted.token_id AND one.at_ms >= wanted.from_ms"
             " AND one.at_ms < wanted.to_ms AND one.user_id + 0 = :user_id"
-            " AND one.charged_nano > 0 ORDER BY one.at_ms DESC, one.rid DESC LIMIT 1) FROM wanted"
+            f" AND one.charged_nano > 0{ended} ORDER BY one.at_ms DESC, one.rid DESC LIMIT 1)"
+            " FROM wanted"
         ),
-        {"user_id": user_id},
+        {"user_id": user_id} | ({} if ended_by_ms is None else {"ended_by_ms": ended_by_ms}),
     )
-    return {(day, token_id): rid for day, token_id, rid in found if rid is not None}
+    newest = {}
+    for day, token_id, written in found:
+        if written is not None:
+            at_ms, _, rid = written.partition(".")
+            newest[day, token_id] = Place(int(at_ms), rid)
+    return newest
 
 
 def _in_class(table: sa.Table, outcome: Outcomes) -> sa.ColumnElement[bool]:

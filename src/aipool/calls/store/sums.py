@@ -153,10 +153,10 @@ def latencies_of(connection: Connection, span: Span, ats: range, user_id: int) -
 
 
 def charged_days(
-    connection: Connection, user_id: int, days: list[int], *, before: tuple[int, int] | None
+    connection: Connection, user_id: int, days: list[int]
 ) -> list[tuple[int, int, Sums]]:
     """What a user's tokens were charged on these days, by day and token, both from the largest
-    down, behind `before`."""
+    down."""
     table = usage_days.c
     statement = (
         sa.select(table.day, table.token_id, *_sums_of(usage_days))
@@ -165,11 +165,6 @@ def charged_days(
         .having(sa.func.sum(table.charged_nano) > 0)
         .order_by(table.day.desc(), table.token_id.desc())
     )
-    if before is not None:
-        day, token_id = before
-        statement = statement.where(
-            sa.or_(table.day < day, sa.and_(table.day == day, table.token_id < token_id))
-        )
     return [(row[0], row[1], Sums._make(row[2:])) for row in connection.execute(statement)]
 
 
