@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from aipool.audit import service as audit
 from aipool.audit.tables import audit_entries
 from aipool.calls import claims
+from aipool.calls.types import KeyAsked
 from aipool.control.adjusting import Adjusted, adjust
 from aipool.doors.frames import Claim, Unclaim
 from aipool.gateway.admission import _most
@@ -106,8 +107,8 @@ def test_one_key_for_another_amount_or_the_largest_twice_is_refused(world: World
 
 
 def test_a_key_of_an_epoch_that_nobody_could_read_is_not_free(world: World) -> None:
-    first = claims.Asked(1, b"k" * 32, b"b" * 32, "req_1", 5)
-    again = claims.Asked(1, b"k" * 32, b"b" * 32, "req_2", 6)
+    first = KeyAsked(1, b"k" * 32, b"b" * 32, "req_1", 5)
+    again = KeyAsked(1, b"k" * 32, b"b" * 32, "req_2", 6)
     with world.database.write() as tx:
         ledger.open_epoch(tx, 5, worker=0, pid=1, at_ms=1)
         assert claims.claim(tx, first, at_ms=10) is None

@@ -12,7 +12,7 @@ import pytest
 from msgspec import structs
 
 from aipool.accounts import service as accounts
-from aipool.catalog.importing import _large
+from aipool.catalog.comparing import large_changes
 from aipool.catalog.price_sources import PriceFile, read_file
 from aipool.catalog.quoting import Exchange
 from aipool.kit.errors import BusinessError, Invalid
@@ -155,7 +155,7 @@ def test_no_letter_of_a_dump_stops_the_move(world: World, tmp_path: Path) -> Non
 
 
 def reasons(before: Price, after: Price) -> list[str]:
-    return list(_large(before, after))
+    return list(large_changes(before, after))
 
 
 def test_a_unit_that_cost_as_text_is_not_free_without_a_tick() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -133,3 +135,23 @@ def test_the_document_is_printed_and_compared(tmp_path: Path) -> None:
     kept.write_text(printed.stdout + " ")
     assert run("--check", str(kept)).exit_code == 1
     assert run("--check", str(tmp_path / "none")).exit_code == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/api/openapi.json", "/llms.txt"])
+def test_a_reader_that_ends_first_meets_silence(tmp_path: Path, path: str) -> None:
+    with served(tmp_path) as (_, address):
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "aipool.cli", "api", "GET", path, "--url", address],
+                stdout=write_end,
+                stderr=subprocess.PIPE,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            os.close(write_end)
+
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -54,18 +54,14 @@ def refused(result: Result) -> str:
     return result.stderr
 
 
+def create_user(run: Run) -> None:
+    """Somebody with 5 CNY."""
+    words = ("user", "create", "13800138001", "--credit", "5", "--password-stdin")
+    good(run(*words, stdin="long enough\n"))
+
+
 def test_a_user_is_created_adjusted_and_listed(run: Run) -> None:
-    good(
-        run(
-            "user",
-            "create",
-            "13800138001",
-            "--credit",
-            "5",
-            "--password-stdin",
-            stdin="long enough\n",
-        )
-    )
+    create_user(run)
     good(run("user", "adjust", "13800138001", "1.5", "--reason", "a gift"))
     good(run("user", "adjust", "13800138001", "-3", "--reason", "a mistake"))
 
@@ -76,17 +72,7 @@ def test_a_user_is_created_adjusted_and_listed(run: Run) -> None:
 
 
 def test_more_than_there_is_cannot_be_taken_away(run: Run) -> None:
-    good(
-        run(
-            "user",
-            "create",
-            "13800138001",
-            "--credit",
-            "5",
-            "--password-stdin",
-            stdin="long enough\n",
-        )
-    )
+    create_user(run)
 
     assert "the balance is 5 CNY" in refused(
         run("user", "adjust", "13800138001", "-6", "--reason", "too much")

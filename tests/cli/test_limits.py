@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from tests.api_tokens.test_limits import limited, spend
+from tests.api_tokens.spending import spend
+from tests.api_tokens.test_limits import limited
 from tests.cli.test_commands import Run, good, make_user, refused, rows, run
 from tests.world import PHONE, open_world
 

@@ -38,6 +38,25 @@ def test_a_planted_model_gets_its_price_from_a_list_and_then_by_hand(
     assert "gpt-4o" not in [row["name"] for row in rows(run("model", "list", "-o", "json"))]
 
 
+def test_a_cost_that_was_typed_stays_and_one_that_was_left_out_does_not(
+    run: Run, tmp_path: Path
+) -> None:
+    good(run("vendor", "create", "own", "--type", "sandbox"))
+    sold = ("--vendor", "own", "--input-price", "9", "--output-price", "30")
+    good(run("model", "create", "m1", *sold))
+    good(run("model", "create", "m2", *sold, "--cost-input", "0"))
+    good(run("route", "add", "m1", "--vendor", "own", "--cost-output", "0", "--place", "1"))
+    good(run("route", "add", "m1", "--vendor", "own", "--upstream-model", "m3"))
+    good(run("route", "move", "m1", "1", "3"))
+    file = tmp_path / "list.json"
+    entry = {"input_cost_per_token": 1e-6, "output_cost_per_token": 4e-6}
+    file.write_text(json.dumps({"m1": entry, "m2": entry, "m3": entry}))
+
+    lines = rows(run("prices", "diff", "--cny-per-usd", "7", "--file", str(file), "-o", "json"))
+
+    assert [line["costs"] for line in lines] == [["1: 7/7/28", "2: 7/7/28"], []]
+
+
 def test_moving_in_tells_every_row_and_fails_when_one_was_refused(run: Run, tmp_path: Path) -> None:
     dump = as_sqlite(tmp_path / "one-api.db", small())
 

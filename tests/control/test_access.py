@@ -231,8 +231,8 @@ def test_who_must_do_something_first_gets_no_further(tmp_path: Path) -> None:
         assert admin.refused(403, "GET", VENDORS)["code"] == "totp_set_up_needed"
         assert admin.refused(404, "GET", "/api/me/nothing")["code"] == "not_found"
         assert person.refused(403, "GET", VENDORS)["code"] == "not_allowed"
-        # An access token is no session: its owner had the second factor when they made it.
-        opened.good("GET", VENDORS)
+        # Their programs neither.
+        assert opened.refused(403, "GET", VENDORS)["code"] == "totp_set_up_needed"
 
 
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.ROOT])

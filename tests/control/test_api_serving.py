@@ -65,5 +65,5 @@ def test_a_change_is_in_force_at_every_worker_when_it_is_answered(town: Town) ->
     assert served() == {first["id"]} == set(foretold())
     vendor = town.good("GET", f"/api/vendors/{first['vendor_id']}")
     order = {"version": vendor["order_version"], "keys": [second["id"], first["id"]]}
-    town.good("PUT", f"/api/vendors/{vendor['id']}/order", order)
+    town.good("PUT", f"/api/vendors/{vendor['id']}/keys/order", order)
     assert served() == {second["id"]} == set(foretold())

@@ -328,6 +328,17 @@ def test_whom_a_token_belongs_to_and_what_it_may_decides_first(stage: Stage) -> 
     assert [key.turn for key in stage.explained().routes[0].keys] == [1, 2, 3]
 
 
+def test_a_model_that_no_route_serves_for_the_group_is_not_sold_to_it(stage: Stage) -> None:
+    with stage.world.database.write() as tx:
+        vip, _ = put_group(tx, stage.world.act, name="vip", multiplier_ppm=PPM, models=None)
+    stage.route(Route(stage.vendor.id, "m1", COST, (vip.id,)))
+
+    found = stage.explained()
+
+    assert found.refusal == "model_not_allowed"
+    assert found.routes[0].why == "other_groups"
+
+
 def test_a_tokens_own_models_time_and_addresses_count(stage: Stage) -> None:
     with stage.world.database.write() as tx:
         owner = accounts.user_by_id(tx.connection, stage.token.user_id)

@@ -157,8 +157,8 @@ def test_s0_35_the_balance_flow_groups_usage_and_leaves_the_rest_alone(log: Log)
     assert flow["balance"] == "20"
     assert [(one["type"], one["amount"], one["day"]) for one in flow["items"]] == [
         ("credit", "20", None),
-        ("usage", "-0.0000001", day),
         ("usage", "-0.00000015", day),
+        ("usage", "-0.0000001", day),
     ]
     assert flow["items"][0]["reference"] == "ref-1"
     assert flow["items"][0]["counter_account"] == "cash:test"
@@ -178,6 +178,17 @@ def test_s0_35_the_balance_flow_groups_usage_and_leaves_the_rest_alone(log: Log)
     assert ids(log.root.good("GET", of_user)) == ids(flow)
     exported = log.mine.ask("GET", "/api/balance-flow/export").text.splitlines()
     assert len(exported) == 2  # these calls moved no money
+    for export in ("/api/balance-flow/export", f"{of_user}/export"):
+        asker = log.mine if export.startswith("/api/balance") else log.root
+        for query, lines in (
+            ("type=adjust", 0),
+            ("type=credit", 1),
+            (f"type=credit&from={quote(iso_ms(TODAY + 1))}", 0),
+            (f"from={quote(iso_ms(TODAY))}&to={quote(iso_ms(TODAY + 1))}", 1),
+        ):
+            said = asker.ask("GET", f"{export}?format=jsonl&{query}")
+            assert (said.status, len(said.text.splitlines())) == (200, lines), query
+        assert asker.refused(422, "GET", f"{export}?from=yesterday")["field"] == "from"
     assert log.mine.refused(422, "GET", "/api/balance-flow/usage?day=x&token=8")["field"] == "day"
     log.root.refused(404, "GET", "/api/admin/users/999999/balance-flow")
 
@@ -204,6 +215,25 @@ def test_operators_see_what_is_left_of_what_was_earned(log: Log) -> None:
     assert {one["owner"]["id"] for one in shown["by_key"]} == {1, 4}
     assert [one["requests"] for one in shown["by_user"]] == [5, 1]
     log.mine.refused(403, "GET", "/api/admin/usage")
+
+
+def test_s3_17_one_call_stands_in_the_log_and_in_the_usage(log: Log) -> None:
+    person = log.root.signed_in()
+    assert person.user is not None
+    before = person.good("GET", "/api/usage?range=7d")["totals"]
+    assert (before["requests"], before["spend"]) == (0, "0")
+    made = row(TODAY - DAY_MS, user=person.user.id, token=99, charged_nano=1_500_000_000)
+    record(log.database, made)
+
+    (shown,) = person.good("GET", "/api/calls")["items"]
+    usage = person.good("GET", "/api/usage?range=7d")
+
+    assert (shown["id"], shown["model"], shown["charge"]) == (made.rid, "m0", "1.5")
+    assert shown["at"] == iso_ms(made.at_ms)
+    totals = usage["totals"]
+    assert (totals["requests"], totals["spend"]) == (1, "1.5")
+    days = {one["at"]: one["requests"] for one in usage["series"] if one["requests"]}
+    assert days == {iso_ms(TODAY - DAY_MS): 1}
 
 
 def test_a_stretch_is_whole_hours_or_days_and_has_an_end() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from aipool.control.described import document
 from aipool.control.openapi import operations
 from aipool.control.policies import POLICIES, Policy, Who
 from aipool.kit.clock import now_ms
+from aipool.kit.ids import RequestIds
 from tests.calls.rows import row
 from tests.control.api_rig import Api, Said, api, key_of, vendor_of
 from tests.control.fuzzing import nothing_outside
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.slow
 
 GUARDED = {route: policy for route, policy in POLICIES.items() if route[1].startswith("/api/")}
 MISSING = 999_999_999
+_ids = RequestIds()
 MISSING_CALL = "req_" + "9" * 30
 
 #: Parameters of paths that name what belongs to one person.
@@ -38,14 +40,20 @@ BODIES: dict[tuple[str, str], Any] = {
 }
 
 
+#: What is known by an API token, and not by a person.
+OF_TOKENS = sorted(route for route in POLICIES if route[1].startswith("/v1/"))
+
+
 @dataclass
 class Tenants:
-    """Two people, and what the first of them has. ids: by the name of a parameter."""
+    """Two people, and what the first of them has. ids: by the name of a parameter.  secrets: of
+    an API token of each."""
 
     opened: Api
     owner: User
     other: User
     ids: dict[str, Any]
+    secrets: dict[str, str] = field(default_factory=dict)
 
     def renew(self) -> None:
         """What the owner has, anew: a request may have ended it."""
@@ -54,12 +62,14 @@ class Tenants:
             tx.connection.execute(tables.sessions.delete())
             tx.connection.execute(tables.access_tokens.delete().where(_is_of(self.owner)))
             number = now_ms() * 1000 + len(self.opened.said)
-            token, _ = world.token(tx, self.owner, f"t{number}")
+            token, self.secrets["owner"] = world.token(tx, self.owner, f"t{number}")
+            _, self.secrets["other"] = world.token(tx, self.other, f"u{number}")
             session, _ = sessions.open_session(tx, act, world.secrets.pepper, self.owner)
             access_token, _ = sessions.create_access_token(
                 tx, act, world.secrets.pepper, self.owner, name=f"a{number}"
             )
-            made = row(act.at_ms, user=self.owner.id, token=token.id)
+            rid = _ids.new(act.at_ms)
+            made = row(act.at_ms, user=self.owner.id, token=token.id, rid=rid)
             calls.record(tx, [made])
         self.ids |= {
             "token_id": token.id,
@@ -168,6 +178,37 @@ def test_x06_what_is_somebody_elses_answers_exactly_as_what_is_not_there(
     assert foreign.status == 404, foreign.text
     names = [tenants.ids[one] for one in OWNED]
     assert told(foreign, *names) == told(absent, *missing.values())
+
+
+@pytest.mark.parametrize(("method", "path"), OF_TOKENS, ids=lambda word: word)
+def test_x06_an_api_token_is_told_of_itself_and_nobody_else_is(
+    tenants: Tenants, method: str, path: str
+) -> None:
+    tenants.renew()
+    target = target_of(path, tenants.ids)
+
+    def ask(**headers: str) -> Said:
+        return tenants.opened.ask(method, target, headers=headers)
+
+    person = tenants.opened.signed_in(user=tenants.owner)
+    for said in (ask(), person.ask(method, target), tenants.opened.ask(method, target)):
+        assert said.status == 401
+    owner = ask(Authorization=f"Bearer {tenants.secrets['owner']}")
+    other = ask(Authorization=f"Bearer {tenants.secrets['other']}")
+    assert owner.status == 200, owner.text
+    if "{request_id}" in path:
+        target = target_of(path, {"request_id": MISSING_CALL})
+        absent = ask(Authorization=f"Bearer {tenants.secrets['other']}")
+        assert other.status == 404
+        assert told(other, tenants.ids["request_id"]) == told(absent, MISSING_CALL)
+    else:
+        assert (owner.json["name"][0], other.json["name"][0]) == ("t", "u")
+
+
+def test_x06_every_route_of_the_interface_is_asked_for_here() -> None:
+    pages = {path for _, path in POLICIES} - {path for _, path in [*GUARDED, *OF_TOKENS]}
+
+    assert not [path for path in pages if re.match(r"/(api|v\d+)(/|$)", path)]
 
 
 def test_x06_many_foreign_ids_at_once_answer_as_missing_ones(tenants: Tenants) -> None:

@@ -57,6 +57,36 @@ def test_every_operation_is_told_whole(path: str, operation: dict[str, Any]) -> 
         assert {"401", "403"} <= operation["responses"].keys()
 
 
+#: What programs were told that they would find.
+PROMISED = """
+POST /api/auth/register
+POST /api/auth/login
+POST /api/auth/logout
+GET /api/me
+GET /api/tokens
+POST /api/tokens
+GET /api/groups
+GET /api/models
+GET /api/vendors
+POST /api/vendors
+GET /api/vendors/{}/keys
+POST /api/vendors/{}/keys
+PUT /api/vendors/{}/keys/order
+GET /api/calls
+GET /api/balance-flow
+GET /api/usage
+GET /api/admin/users
+POST /api/admin/users/{}/adjust
+"""
+
+
+@pytest.mark.parametrize("promised", PROMISED.split("\n")[1:-1])
+def test_every_path_that_was_promised_is_there(promised: str) -> None:
+    served = {f"{method} {re.sub(r'{[a-z_]+}', '{}', path)}" for method, path, _ in OPERATIONS}
+
+    assert promised in served
+
+
 def schemas_of_requests() -> list[tuple[str, str, dict[str, Any]]]:
     """Every field of everything that is sent, as (operation, name, schema)."""
     return [

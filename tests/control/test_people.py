@@ -117,6 +117,7 @@ def test_s2_4_a_user_picks_one_of_the_groups_that_were_granted(opened: Api, admi
         "name": made["name"],
         "multiplier": "0.8",
         "granted": True,
+        "deleted": False,
     }
 
     admin.good("PATCH", target, {"group_ids": []})
@@ -205,7 +206,12 @@ def test_a_group_in_use_goes_only_with_a_target_and_everything_goes_there(
     assert same["code"] == "target_is_itself"
 
     moved = admin.good("DELETE", f"{target}?target={heir['id']}")
-    assert moved == {"tokens_moved": 1, "users_moved": 1, "routes_moved": 1}
+    assert moved == {
+        "tokens_moved": 1,
+        "tokens_left": 0,
+        "users_moved": 1,
+        "routes_moved": 1,
+    }
     shown = person.good("GET", f"/api/tokens/{token['id']}")
     assert (shown["group"]["id"], shown["group"]["multiplier"]) == (heir["id"], "2")
     assert shown["status"] == "active"
@@ -213,6 +219,51 @@ def test_a_group_in_use_goes_only_with_a_target_and_everything_goes_there(
         routes = catalog.get_model(connection, name).routes
     assert [route.groups for route in routes] == [(heir["id"],)]
     assert admin.refused(404, "GET", target)["code"] == "group_unknown"
+
+
+def test_a_token_of_whom_the_group_was_taken_from_never_goes_to_another_price(
+    opened: Api, admin: Api
+) -> None:
+    """Deleting the group revives nothing: the token is refused until its owner chooses."""
+    gone, heir = new_group(admin), new_group(admin, multiplier="1")
+    kept_by, lost_by = opened.signed_in(), opened.signed_in()
+    ids = []
+    for person in (kept_by, lost_by):
+        assert person.user is not None
+        theirs = f"/api/admin/users/{person.user.id}"
+        admin.good("PATCH", theirs, {"group_ids": [gone["id"]]})
+        wanted = {"name": "t", "group_id": gone["id"]}
+        ids.append(person.good("POST", "/api/tokens", wanted)["id"])
+    admin.good("PATCH", theirs, {"group_ids": [heir["id"]]})
+
+    moved = admin.good("DELETE", f"/api/admin/groups/{gone['id']}?target={heir['id']}")
+
+    assert (moved["tokens_moved"], moved["tokens_left"], moved["users_moved"]) == (1, 1, 1)
+    shown = kept_by.good("GET", f"/api/tokens/{ids[0]}")
+    assert (shown["group"]["id"], shown["status"]) == (heir["id"], "active")
+    target = f"/api/tokens/{ids[1]}"
+    lost = lost_by.good("GET", target)
+    assert lost["status"] == "group_not_granted"
+    assert lost["group"] == {
+        "id": gone["id"],
+        "name": gone["name"],
+        "multiplier": None,
+        "granted": False,
+        "deleted": True,
+    }
+    (listed,) = lost_by.good("GET", "/api/tokens?status=group_not_granted")["items"]
+    assert listed == lost
+    reasons = lost_by.good("GET", f"{target}/preview")["reasons"]
+    assert reasons[0]["code"] == "group_not_granted"
+    # Its owner may change what they like of it, and it stays refused until they choose a group.
+    changed = lost_by.good("PATCH", target, {"name": "u", "group_id": gone["id"]})
+    assert (changed["name"], changed["status"]) == ("u", "group_not_granted")
+    assert lost_by.good("POST", f"{target}/disable")["enabled"] is False
+    assert lost_by.good("POST", f"{target}/enable")["status"] == "group_not_granted"
+    problem = lost_by.refused(422, "PATCH", target, {"models": ["x"]})
+    assert (problem["code"], problem["field"]) == ("group_unknown", "group_id")
+    repaired = lost_by.good("PATCH", target, {"group_id": heir["id"]})
+    assert (repaired["status"], repaired["group"]["deleted"]) == ("active", False)
 
 
 def test_another_group_becomes_the_default_and_the_default_stays_one(opened: Api) -> None:
@@ -286,8 +337,40 @@ def test_a_frozen_user_is_logged_out_and_comes_back_when_enabled(opened: Api, ad
     assert admin.good("PATCH", target, {"status": "active", "note": "paid"})["note"] == "paid"
     again = opened.signed_in(user=person.user)
     assert again.ask("GET", "/api/groups").status == 200
-    assert admin.good("DELETE", f"{target}/sessions") == {"ended": 1}
+    program = opened.program(person.user)
+    ended = {"ended": 1, "access_tokens_ended": 1}
+    assert admin.good("DELETE", f"{target}/sessions") == ended
+    assert program.ask("GET", "/api/groups").status == 401
     assert again.ask("GET", "/api/groups").status == 401
+
+
+def test_an_administrator_gives_a_user_another_number_and_another_address(
+    opened: Api, admin: Api
+) -> None:
+    user, other = new_user(opened), new_user(opened)
+    target = f"/api/admin/users/{user.id}"
+    with opened.world.database.write() as tx:
+        accounts.set_phone(tx, opened.world.act, user, user.phone, is_verified=True)
+    sent = {"phone": "138 9999 0001", "email": "Li@example.com"}
+    shown = admin.good("PATCH", target, sent)
+
+    assert (shown["phone"], shown["email"]) == ("+8613899990001", "li@example.com")
+    assert (shown["phone_verified_at"], shown["email_verified_at"]) == (None, None)
+    # What is there already is left as it is.
+    admin.good("PATCH", target, sent)
+    assert rows_left(opened, f"user:{user.id}")[2:] == ["user.set_phone", "user.set_email"]
+    for change, code in (
+        ({"phone": other.phone}, "user_exists"),
+        ({"phone": "12"}, "invalid_phone"),
+        ({"phone": ""}, "invalid_phone"),
+        ({"email": "nobody"}, "invalid_email"),
+        ({"email": "x" * 300}, "malformed_request"),
+    ):
+        said = admin.ask("PATCH", target, change)
+        assert (said.status in (409, 422), said.json["code"]) == (True, code)
+    stale = opened.signed_in(Role.ADMIN, stepped_up=False)
+    assert stale.refused(403, "PATCH", target, sent)["code"] == "step_up_needed"
+    assert admin.good("PATCH", target, {"email": ""})["email"] is None
 
 
 def test_somebody_who_waits_for_approval_is_let_in(opened: Api, admin: Api) -> None:
@@ -434,7 +517,7 @@ def test_the_trail_is_paged_filtered_and_exported(opened: Api, admin: Api) -> No
     assert admin.refused(422, "GET", f"{target}&cursor=x")["code"] == "invalid_cursor"
 
     wanted = f"/api/admin/trail/export?target=user:{user.id}"
-    said = admin.ask("GET", wanted)
+    said = opened.ask("GET", wanted)
     assert said.headers["content-type"] == "application/jsonl"
     lines = [json.loads(line) for line in said.text.splitlines()]
     assert [line["action"] for line in lines] == ["user.create"] + ["user.set_note"] * 3

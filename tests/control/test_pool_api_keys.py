@@ -181,7 +181,13 @@ def test_a_list_that_cannot_be_is_refused_with_its_field(opened: Api, query: str
         ("PATCH", "/api/vendors/999999", {"name": "x"}, 404, "vendor_unknown"),
         ("POST", "/api/vendors/999999/keys", {"api_key": SECRET}, 404, "vendor_unknown"),
         ("POST", "/api/vendors/999999/keys/paste", {"lines": []}, 404, "vendor_unknown"),
-        ("PUT", "/api/vendors/999999/order", {"version": 1, "keys": []}, 404, "vendor_unknown"),
+        (
+            "PUT",
+            "/api/vendors/999999/keys/order",
+            {"version": 1, "keys": []},
+            404,
+            "vendor_unknown",
+        ),
         ("PUT", "/api/vendors/999999/default-key", {"key": 1}, 404, "vendor_unknown"),
         ("POST", "/api/vendors/999999/models/fetch", {}, 404, "vendor_unknown"),
         ("POST", "/api/vendors/999999/models", {"models": []}, 404, "vendor_unknown"),
@@ -324,6 +330,27 @@ def test_an_expired_key_can_only_be_deleted(opened: Api) -> None:
     assert opened.ask("DELETE", path).status == 204
 
 
+def test_the_keys_of_a_vendor_are_listed_in_the_order_of_trying(opened: Api) -> None:
+    vendor, other = vendor_of(opened), vendor_of(opened)
+    ids = [vendor["default_key"]["id"], key_of(opened, vendor)["id"]]
+    path = f"/api/vendors/{vendor['id']}/keys"
+    version = opened.good("GET", f"/api/vendors/{vendor['id']}")["order_version"]
+    opened.good("PUT", f"{path}/order", {"version": version, "keys": ids[::-1]})
+    opened.good("POST", f"/api/keys/{ids[0]}/disable")
+
+    listed = opened.good("GET", path)
+
+    assert listed == opened.good("GET", f"/api/keys?vendor={vendor['id']}")
+    assert [key["id"] for key in listed["keys"]] == ids[::-1]
+    assert opened.good("GET", f"{path}?limit=1&offset=1") == {
+        "keys": listed["keys"][1:],
+        "total": 2,
+    }
+    assert [key["id"] for key in opened.good("GET", f"{path}?status=disabled")["keys"]] == ids[:1]
+    assert opened.good("GET", f"/api/vendors/{other['id']}/keys")["total"] == 1
+    assert opened.refused(404, "GET", "/api/vendors/999999/keys")["code"] == "vendor_unknown"
+
+
 # --- the order ------------------------------------------------------------------------------------
 
 
@@ -334,18 +361,18 @@ def test_an_order_is_put_whole_and_an_old_one_meets_the_current(opened: Api) -> 
     version = opened.good("GET", path)["order_version"]
     wanted = [ids[2], ids[0], ids[1]]
 
-    put = opened.good("PUT", f"{path}/order", {"version": version, "keys": wanted})
+    put = opened.good("PUT", f"{path}/keys/order", {"version": version, "keys": wanted})
 
     assert put["keys"] == wanted
     assert put["version"] > version
     assert [key["id"] for key in keys_of(opened, vendor)] == wanted
-    stale = opened.refused(409, "PUT", f"{path}/order", {"version": version, "keys": ids})
+    stale = opened.refused(409, "PUT", f"{path}/keys/order", {"version": version, "keys": ids})
     assert stale["code"] == "order_changed"
     assert stale["current"] == {"version": put["version"], "keys": wanted}
     assert [key["id"] for key in keys_of(opened, vendor)] == wanted
     for keys in (ids[:2], [*ids[:2], ids[0]], [*ids, 999_999]):
         problem = opened.refused(
-            422, "PUT", f"{path}/order", {"version": put["version"], "keys": keys}
+            422, "PUT", f"{path}/keys/order", {"version": put["version"], "keys": keys}
         )
         assert (problem["code"], problem["field"]) == ("order_incomplete", "keys")
 
@@ -358,7 +385,7 @@ def test_of_two_who_order_at_once_one_is_shown_the_order_of_the_other(opened: Ap
     wanted = [[ids[2], ids[0], ids[1]], [ids[1], ids[2], ids[0]]]
 
     def put(keys: list[int]) -> Said:
-        return opened.ask("PUT", f"{path}/order", {"version": version, "keys": keys})
+        return opened.ask("PUT", f"{path}/keys/order", {"version": version, "keys": keys})
 
     with ThreadPoolExecutor(2) as both:
         said = sorted(both.map(put, wanted), key=lambda one: one.status)

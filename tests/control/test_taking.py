@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aipool.catalog import service as catalog
+from aipool.catalog.types import NOT_SAID, TYPED
 from aipool.control.taking import Choice, Outcome, Result, take_over
 from aipool.groups import service as groups
 from aipool.kit.errors import Invalid
@@ -70,6 +71,18 @@ def test_a_chat_model_gets_no_route_to_what_does_not_chat(shop: World) -> None:
     )
 
     assert (result.outcome, result.code) == (Outcome.REFUSED, "invalid_kind")
+
+
+def test_a_cost_that_nobody_said_is_not_said(shop: World) -> None:
+    made(shop)
+    taken(shop, Choice("one", "m", "chat", PRICE))
+    taken(shop, Choice("two", "m", "chat", None, Price(0, 0, 0, 0)), Choice("3", "m", "chat", None))
+
+    with shop.database.read() as connection:
+        model = catalog.get_model(connection, "m")
+        quotes = catalog.list_quotes(connection, [model])
+    said = [quotes[route.cost.id] for route in model.routes]
+    assert said == [NOT_SAID, TYPED, NOT_SAID]
 
 
 def test_a_route_for_some_groups_is_not_one_for_all(shop: World) -> None:

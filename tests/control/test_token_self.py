@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import Connection
 
 from aipool.api_tokens import service as api_tokens
 from aipool.api_tokens.types import ApiToken, Reset
@@ -185,23 +187,19 @@ def test_after_too_many_unknown_tokens_an_address_waits_and_others_do_not(
     assert ask(opened, "/v1/token", made[1], X_Forwarded_For="198.51.100.7").status == 200
 
 
-def test_a_call_is_told_with_its_charge_to_its_own_token_alone(
+def test_a_call_is_told_with_its_charge_to_its_own_token(
     opened: Api, made: tuple[ApiToken, str]
 ) -> None:
     token, secret = made
     at_ms = now_ms()
     rid = _ids.new(at_ms)
     record(opened, call_of(token, rid, at_ms))
-    with opened.world.database.write() as tx:
-        _, others = opened.world.token(tx, opened.world.user(tx, "+8613900000098"))
 
     said = ask(opened, f"/v1/calls/{rid}", secret)
-    foreign = ask(opened, f"/v1/calls/{rid}", others)
 
     assert (said.status, said.json["charge"]) == (200, "0.001234")
     assert said.json["started_at"] == iso_ms(at_ms)
     assert (said.json["input_tokens"], said.json["output_tokens"]) == (10, 20)
-    assert (foreign.status, foreign.json["error"]["code"]) == (404, "call_not_found")
     for nonsense in ("x", "req_1", rid + "0", "%00", rid.upper()):
         assert ask(opened, f"/v1/calls/{nonsense}", secret).status == 404
 
@@ -223,6 +221,34 @@ def test_a_call_that_is_about_to_be_recorded_is_waited_for(
     asking.join(10)
 
     assert [said.status for said in answers] == [200]
+
+
+@pytest.mark.slow
+def test_x06_anothers_call_is_looked_for_as_long_as_one_that_never_was(
+    opened: Api, made: tuple[ApiToken, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: Counter[str] = Counter()
+
+    def counted(connection: Connection, rid: str) -> CallRow | None:
+        looks[rid] += 1
+        return get(connection, rid)
+
+    get = calls.get
+    monkeypatch.setattr(calls, "get", counted)
+    monkeypatch.setattr(token_self, "LOOK_SECONDS", 0.9)
+    theirs, missing = _ids.new(now_ms()), _ids.new(now_ms())
+    record(opened, call_of(made[0], theirs, now_ms()))
+    with opened.world.database.write() as tx:
+        _, others = opened.world.token(tx, opened.world.user(tx, "+8613900000096"))
+
+    told = [
+        (said.status, said.json["error"]["code"])
+        for rid in (theirs, missing)
+        for said in [ask(opened, f"/v1/calls/{rid}", others)]
+    ]
+
+    assert told == [(404, "call_not_found")] * 2
+    assert looks[theirs] == looks[missing] > 1
 
 
 def test_the_newest_call_of_each_token_is_its_last_use(

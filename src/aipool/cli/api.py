@@ -7,6 +7,8 @@ and gone after it; the trail has both, by the login name.
 
     0  done        1  refused, and the problem is on standard error
     2  wrong use   3  the platform could not be asked, or could not answer
+
+Who reads what is printed may end first, as `head` does: then nothing more is printed or said.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 from urllib.parse import urlencode, urlsplit
 
 import typer
@@ -103,15 +105,27 @@ def _ask(
         kind = answer.getheader("content-type", "").partition(";")[0]
         out = sys.stdout if answer.status < 400 else sys.stderr
         if kind.endswith("json"):
-            text = answer.read().decode()
-            print(json.dumps(json.loads(text), ensure_ascii=False, indent=2), file=out)
+            parsed = json.loads(answer.read().decode())
+            pieces = iter([f"{json.dumps(parsed, ensure_ascii=False, indent=2)}\n".encode()])
         else:
-            while piece := answer.read(_PIECE_BYTES):
-                out.buffer.write(piece)
-            out.flush()
+            pieces = iter(lambda: answer.read(_PIECE_BYTES), b"")
+        _print(pieces, out)
         return answer.status
     finally:
         connection.close()
+
+
+def _print(pieces: Iterator[bytes], out: TextIO) -> None:
+    """Prints all of it, or as much as is read."""
+    for piece in pieces:
+        try:
+            out.buffer.write(piece)
+            out.buffer.flush()
+        except BrokenPipeError:
+            # Python flushes it once more at its end, and would say that it could not.
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), out.fileno())
+            return
 
 
 # --- whom to ask ------------------------------------------------------------------------------
@@ -172,7 +186,8 @@ def _credential(session: Session) -> Iterator[str]:
     roots = [user for user in found if user.role is Role.ROOT and user.status is Status.ACTIVE]
     if not roots:
         raise NotFound("user_unknown", "there is no root account yet: set the platform up first")
-    act, root = session.act, roots[0]
+    # Where a second factor is asked of operators, who has none gets no further.
+    act, root = session.act, max(roots, key=lambda user: user.has_totp)
     with session.database.write() as tx:
         token, secret = sessions.create_access_token(
             tx,

@@ -153,7 +153,8 @@ def delete_group(
 ) -> None:
     """Deletes a group for good; one that is in use needs another that takes its place.
 
-    Its tokens are charged at the other group's multiplier from then on.
+    Its tokens are charged at the other group's multiplier from then on, but for those of users
+    whom it was taken from: they stay refused until another group is chosen for them.
     """
     from aipool.cli.session import open_session
     from aipool.control import groups_admin
@@ -167,6 +168,8 @@ def delete_group(
             moved = groups_admin.dissolve(tx, session.act, group, heir)
     if target:
         say(f"moved to {target}: {moved.tokens} tokens, {moved.users} users, {moved.routes} models")
+    if moved.tokens_left:
+        say(f"{moved.tokens_left} tokens stay refused: their users had lost the group before")
 
 
 def grant_group(name: GroupName, phone: Phone, data_dir: DataDir = None) -> None:

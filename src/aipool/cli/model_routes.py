@@ -52,8 +52,12 @@ def add_route(
     upstream_model: Annotated[
         str | None, typer.Option(help="What the vendor calls it; default the same.")
     ] = None,
-    cost_input: Annotated[str, typer.Option(help="Cost, CNY per 1M input tokens.")] = "0",
-    cost_output: Annotated[str, typer.Option(help="Cost, CNY per 1M output tokens.")] = "0",
+    cost_input: Annotated[
+        str | None, typer.Option(help="Cost, CNY per 1M input tokens; default not said.")
+    ] = None,
+    cost_output: Annotated[
+        str | None, typer.Option(help="Cost, CNY per 1M output tokens; default not said.")
+    ] = None,
     group: Annotated[
         list[str] | None, typer.Option(help="A group it is limited to; repeatable.")
     ] = None,
@@ -63,14 +67,18 @@ def add_route(
     """Adds a way to serve a model: another vendor, or another model of the same."""
     from aipool.catalog import rules
     from aipool.catalog import service as catalog
-    from aipool.catalog.types import Route
+    from aipool.catalog.types import NOT_SAID, TYPED, Route
     from aipool.cli.session import open_session
     from aipool.groups import service as groups
     from aipool.pool import service as pool
     from aipool.rating.types import Price
 
-    cost_in = parsed("--cost-input", rules.price_nano, cost_input)
-    cost = Price(0, cost_in, cost_in, parsed("--cost-output", rules.price_nano, cost_output))
+    def cost_of(option: str, text: str | None) -> int:
+        return parsed(option, rules.price_nano, "0" if text is None else text)
+
+    cost_in = cost_of("--cost-input", cost_input)
+    cost = Price(0, cost_in, cost_in, cost_of("--cost-output", cost_output))
+    quote = NOT_SAID if cost_input is cost_output is None else TYPED
     with open_session(data_dir) as session, session.change() as tx:
         model = catalog.get_model(tx.connection, name)
         owner = pool.get_vendor(tx.connection, vendor)
@@ -78,8 +86,11 @@ def add_route(
         route = Route(owner.id, rules.model_name(upstream_model or name), cost, limited_to)
         places = len(model.routes) + 1
         wanted = list(model.routes)
-        wanted.insert(_index(places if place is None else place, places), route)
-        catalog.put_routes(tx, session.act, model, wanted)
+        index = _index(places if place is None else place, places)
+        wanted.insert(index, route)
+        # The others keep what was said of theirs.
+        quotes = [TYPED] * index + [quote]
+        catalog.put_routes(tx, session.act, model, wanted, quotes)
 
 
 def move_route(

@@ -62,7 +62,8 @@ def import_prices(
 ) -> None:
     """Takes costs and sale prices over from a list, after showing what changes.
 
-    What was written by hand stays. A change by more than 30 % or to nothing needs --confirm MODEL.
+    What was written by hand stays. A change by more than 30 % or to nothing, a new charge and a
+    sale below cost need --confirm MODEL.
     """
     from aipool.catalog import importing
     from aipool.cli.session import open_session

@@ -111,7 +111,7 @@ def adjust(
 def set_password(
     phone: Phone, password_stdin: PasswordStdin = False, data_dir: DataDir = None
 ) -> None:
-    """Gives a user another password."""
+    """Gives a user another password. Ends their sessions and access tokens."""
     from aipool.accounts import rules
     from aipool.accounts import service as accounts
     from aipool.accounts.passwords import hash_password

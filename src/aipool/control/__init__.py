@@ -6,6 +6,8 @@ pages      HTML in the product's own words
 setup      the page that makes the first administrator
 guard      headers on every answer, and a bound on every request
 access     who may use the operator's interface, which is all under /api
+exact      refuses parameters that are not known, and fields that are there twice
+masking    whom administrators are not told of
 telling    the workers are told of a change
 keys       upstream keys: how they fare, tests, balances, many at once
 offers     from a vendor's list of models to models on sale; the dry run

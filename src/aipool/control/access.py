@@ -84,7 +84,10 @@ class People:
         """Whose access token it is."""
         at_ms = now_ms()
         with self._database.read() as connection:
-            caller = sessions.caller_of_access_token(connection, self._pepper, secret, at_ms)
+            totp_required = self._site.value(connection, TOTP_REQUIRED)
+            caller = sessions.caller_of_access_token(
+                connection, self._pepper, secret, at_ms, totp_required=totp_required
+            )
         return self._noted(caller, at_ms)
 
     def base_url(self) -> str:
@@ -200,8 +203,10 @@ def _not_allowed(policy: Policy, caller: Caller, path: str, *, changes: bool) ->
 
 
 _MUST = {
+    "password_needed": "Your password is too short for what you may do: choose a longer one, under "
+    "/api/me/password.",
     "totp_set_up_needed": "Set up the second factor first, under /api/me/totp.",
-    "phone_needed": "Your number belongs to somebody else now: choose another under /api/me.",
+    "phone_needed": "Your account has no phone number: choose one, under /api/me/phone.",
 }
 
 

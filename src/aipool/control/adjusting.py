@@ -127,15 +127,28 @@ def _refusal(
             "idempotency_key_reused", "this key was used for another adjustment: take a new one"
         )
     balance = format_cny(wallet.balance_nano)
+    free, held = format_cny(wallet.free_nano), format_cny(wallet.leased_nano)
     if reason is RefusalReason.BALANCE_TOO_LARGE:
-        why = f"the balance of {balance} CNY would grow beyond any sense"
+        word, why = "balance_too_large", f"the balance of {balance} CNY would grow beyond any sense"
     elif reason is not RefusalReason.NOT_ENOUGH_FREE:
-        why = f"the ledger refused it: {reason}"
+        word, why = "ledger_refused", f"the ledger refused it: {reason}"
     elif wallet.balance_nano < -amount_nano:
-        why = f"the balance is {balance} CNY"
+        word, why = "balance_too_small", f"the balance is {balance} CNY"
     else:
-        free, held = format_cny(wallet.free_nano), format_cny(wallet.leased_nano)
+        word = "money_held" if answered else "money_unanswered"
         where = "in running calls" if answered else "at workers of which one does not answer"
         why = f"{free} CNY can be; {held} CNY are {where}, try again when that is over"
     amount = format_cny(amount_nano)
-    return Conflict("adjustment_refused", f"{amount} CNY cannot be moved: {why}", field="amount")
+    return Conflict(
+        "adjustment_refused",
+        f"{amount} CNY cannot be moved: {why}",
+        field="amount",
+        params={
+            "amount": amount,
+            "balance": balance,
+            "free": free,
+            "held": held,
+            "reason": reason.value,
+            "why": word,
+        },
+    )

@@ -164,7 +164,12 @@ def _channel(connection: Connection, channel_id: int) -> Channel:
     for channel in notices.list_channels(connection):
         if channel.id == channel_id:
             return channel
-    raise NotFound("channel_unknown", f"there is no channel {channel_id}", field="channel_id")
+    raise NotFound(
+        "channel_unknown",
+        f"there is no channel {channel_id}",
+        field="channel_id",
+        params={"channel": channel_id},
+    )
 
 
 def _mail(sent: ChannelSent) -> MailServer | None:
@@ -174,7 +179,12 @@ def _mail(sent: ChannelSent) -> MailServer | None:
     try:
         tls = Tls(sent.tls)
     except ValueError:
-        raise Invalid("tls_needed", f"it is one of {', '.join(Tls)}", field="tls") from None
+        raise Invalid(
+            "tls_needed",
+            f"it is one of {', '.join(Tls)}",
+            field="tls",
+            params={"allowed": ", ".join(Tls)},
+        ) from None
     return MailServer(sent.host, sent.port, tls, sent.user, sent.sender, tuple(sent.to))
 
 

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from time import monotonic
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
@@ -48,8 +48,10 @@ from aipool.control.adjusting import recaller
 from aipool.control.asking import Clients
 from aipool.control.call_names import names_of_calls
 from aipool.control.collecting import collector, token_lowering
+from aipool.control.exact import check_exact
 from aipool.control.guard import Guard
 from aipool.control.last_used import last_used
+from aipool.control.masking import narrowed
 from aipool.control.policies import POLICIES, Registry, served_by
 from aipool.control.settings import routes as site_routes
 from aipool.control.telling import teller
@@ -79,6 +81,7 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,
         generate_unique_id_function=_name_of,
+        dependencies=[Depends(check_exact)],
     )
     app.add_exception_handler(BusinessError, _refused_by_a_rule)
     app.add_exception_handler(RequestValidationError, _malformed)
@@ -93,6 +96,7 @@ def create_app(
     app.state.messenger = messenger = Messenger(database, site, settings)
     app.include_router(site_routes(desk, site, messenger, settings))
     premises = Premises(database, pepper, keyring, site, newcomers.hooks())
+    app.state.failed_logins = premises.failed_logins
     app.include_router(accounts.routes(desk, premises, messenger))
     app.include_router(inviting.routes(desk, pepper))
     # Before the pool's own, whose /keys/{key_id}/… would take /keys/bulk for a key.
@@ -118,7 +122,7 @@ def create_app(
     # Before the calls, which would take export for an id.
     files = exports.Exports()
     app.include_router(exports.routes(desk, files))
-    app.include_router(calls.routes(desk, names_of_calls))
+    app.include_router(calls.routes(desk, names_of_calls, narrowed))
     app.include_router(balance_flow.routes(desk, files))
     app.include_router(usage.routes(desk, lambda connection: site.value(connection, LOW_BALANCE)))
     app.include_router(said.routes(desk, keyring))

@@ -2,8 +2,10 @@
 told call by call when it is asked for; whatever else happened stands alone. The file has each entry
 by itself, from the ledger, also those of calls that the log has let go.
 
-A page merges two lists, each newest first: what stands alone, and the daily sums of tokens. Its
-cursor says how far each of them was read.
+A page merges two lists, each newest first: what stands alone, and the daily sums of tokens, which
+stand where their newest calls do. Its cursor says how far each of them was read, so no order of the
+two can lose or double a line, and when the first page was read: a call that ends meanwhile moves no
+line, which else might go from behind the cursor to before it.
 
 Refusals (kit.errors):
     calls_not_kept              404
@@ -27,11 +29,11 @@ from aipool.audit.desk import ID_MAX, Desk, Id, Shown
 from aipool.calls import service as calls
 from aipool.calls.rules import cursor_of, place_of
 from aipool.calls.schemas import Cursor, Named, PageLimit, Text, moment
-from aipool.calls.types import DAY_MS, Search, Sums
+from aipool.calls.types import DAY_MS, Place, Search, Sums
 from aipool.control.call_names import token_names
 from aipool.control.exports import FILE, Exports, Format, Row
 from aipool.control.people import user_for
-from aipool.kit.clock import iso_ms
+from aipool.kit.clock import iso_ms, now_ms
 from aipool.kit.db import Database
 from aipool.kit.errors import Invalid, NotFound
 from aipool.kit.money import format_cny
@@ -51,9 +53,10 @@ Kind = Literal["", "usage", "opening", "credit", "adjust", "refund", "bonus"]
 class Change(Shown):
     """A change of the balance.
 
-    type: usage = what the calls of one token took on one UTC day.  amount: negative when it was
-    taken.  balance_after: of usage, after the newest of these calls, null when the log has let
-    them go.  counter_account: where the money came from or went.  day, token, calls: of usage.
+    type: usage = what the calls of one token took on one UTC day.  at: of usage, when the newest of
+    these calls came, the end of the day when the log has let them go.  amount: negative when it was
+    taken.  balance_after: of usage, after that call, null when it was let go.  counter_account:
+    where the money came from or went.  day, token, calls: of usage.
     """
 
     id: str
@@ -122,7 +125,7 @@ def asked(
     end: Annotated[Text, Query(alias="to", description="Before this moment.")] = "",
     type: Kind = "",
 ) -> Wanted:
-    """What may be looked for. What calls took is told by whole days."""
+    """What may be looked for. On a page, what calls took is told by whole days."""
     return Wanted(type, moment(start, "from"), moment(end, "to"))
 
 
@@ -162,9 +165,10 @@ def _add_own(router: APIRouter, desk: Desk, exports: Exports) -> None:
             return taken(connection, caller.user.id, token, _day(day), limit, cursor)
 
     @router.get("/balance-flow/export", response_class=StreamingResponse, responses=FILE)
-    def export_flow(caller: Asking, format: Format = "csv") -> StreamingResponse:
-        """Every single change of the caller's balance as a file, newest first."""
-        rows = entries(desk.database, caller.user.id, is_own=True)
+    def export_flow(caller: Asking, wanted: Asked, format: Format = "csv") -> StreamingResponse:
+        """Every single change of the caller's balance that is looked for as a file, newest first.
+        What a call took is of the moment when the call came."""
+        rows = entries(desk.database, caller.user.id, wanted, is_own=True)
         return exports.file(caller.user.id, "balance-flow", format, COLUMNS, rows)
 
 
@@ -187,11 +191,14 @@ def _add_of_users(router: APIRouter, desk: Desk, exports: Exports) -> None:
         response_class=StreamingResponse,
         responses=FILE,
     )
-    def export_flow_of(caller: Asking, user_id: Id, format: Format = "csv") -> StreamingResponse:
-        """Every single change of a user's balance as a file, newest first."""
+    def export_flow_of(
+        caller: Asking, user_id: Id, wanted: Asked, format: Format = "csv"
+    ) -> StreamingResponse:
+        """Every single change of a user's balance that is looked for as a file, newest first.
+        What a call took is of the moment when the call came."""
         with desk.database.read() as connection:
             _check_may_see(connection, caller, user_id)
-        rows = entries(desk.database, user_id, is_own=False)
+        rows = entries(desk.database, user_id, wanted, is_own=False)
         return exports.file(caller.user.id, "balance-flow", format, COLUMNS, rows)
 
 
@@ -205,10 +212,28 @@ def _check_may_see(connection: Connection, caller: Caller, user_id: int) -> None
 
 
 class _Read(NamedTuple):
-    """How far the two lists were read: below this transfer, and behind this day and token."""
+    """How far the two lists were read: below this transfer, and behind the usage of this moment
+    and token. since_ms: when the first page was, None = this is it."""
 
     seq: int | None = None
-    group: tuple[int, int] | None = None
+    usage: tuple[int, int] | None = None
+    since_ms: int | None = None
+
+
+class _Usage(NamedTuple):
+    """What a token was charged on a day. at_ms: of the newest of these calls.  rid: its id, "" =
+    the log has let them go."""
+
+    at_ms: int
+    token_id: int
+    rid: str
+    day: int
+    sums: Sums
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it stands in the list."""
+        return self.at_ms, self.token_id
 
 
 def page(
@@ -216,30 +241,25 @@ def page(
 ) -> Flow:
     """The changes behind the cursor."""
     read = _read_from(cursor)
+    began_ms = now_ms()
     alone = _alone(connection, user_id, wanted, read.seq, limit + 1)
-    groups = []
-    if wanted.kind in ("", USAGE):
-        groups = calls.charged_days(
-            connection, user_id, days=wanted.days, before=read.group, limit=limit + 1
-        )
-    names = token_names(connection, {token_id for _, token_id, _ in groups})
-    left = _left_after(connection, user_id, [(day, token_id) for day, token_id, _ in groups])
-    items: list[Change] = []
-    while (alone or groups) and len(items) < limit:
-        if alone and (not groups or alone[0].transfer.at_ms // DAY_MS >= groups[0][0]):
-            booked = alone.pop(0)
-            items.append(_shown(booked, user_id, is_own=is_own))
-            read = read._replace(seq=booked.seq)
+    usage = _usage(connection, user_id, wanted, read, limit + 1)
+    chosen: list[BookedTransfer | _Usage] = []
+    while (alone or usage) and len(chosen) < limit:
+        # Of the same moment the call is newer: it could only begin with the money.
+        if alone and (not usage or alone[0].transfer.at_ms > usage[0].at_ms):
+            read = read._replace(seq=alone[0].seq)
+            chosen.append(alone.pop(0))
         else:
-            day, token_id, sums = groups.pop(0)
-            token = Named(id=token_id, name=names.get(token_id))
-            items.append(_group(day, token, sums, left.get((day, token_id))))
-            read = read._replace(group=(day, token_id))
+            read = read._replace(usage=usage[0].place)
+            chosen.append(usage.pop(0))
+    if read.since_ms is None:
+        read = read._replace(since_ms=began_ms)
     wallet = ledger.wallet_balance(connection, user_id)
     return Flow(
         balance=format_cny(wallet.balance_nano if wallet else 0),
-        items=items,
-        next_cursor=_cursor(read) if alone or groups else None,
+        items=_told(connection, user_id, chosen, is_own=is_own),
+        next_cursor=_cursor(read) if alone or usage else None,
     )
 
 
@@ -259,13 +279,48 @@ def _alone(
     return found[:limit]
 
 
-def _left_after(
-    connection: Connection, user_id: int, groups: list[tuple[int, int]]
-) -> dict[tuple[int, int], int]:
-    """The balance after the newest call of each (day, token) that the log still has."""
-    newest = calls.newest_charged(connection, user_id, groups)
-    left = ledger.balances_after_calls(connection, newest.values())
-    return {group: left[rid] for group, rid in newest.items() if rid in left}
+def _usage(
+    connection: Connection, user_id: int, wanted: Wanted, read: _Read, limit: int
+) -> list[_Usage]:
+    """The usage that is looked for. A day's tokens stand in the order of their newest calls, so a
+    day is read whole."""
+    days = wanted.days
+    if read.usage is not None:
+        days = range(days.start, min(days.stop, read.usage[0] // DAY_MS + 1))
+    found: list[_Usage] = []
+    while wanted.kind in ("", USAGE) and len(found) < limit:
+        some = calls.charged_days(connection, user_id, days=days, limit=limit - len(found))
+        if not some:
+            break
+        groups = [(day, token_id) for day, token_id, _ in some]
+        newest = calls.newest_charged(connection, user_id, groups, ended_by_ms=read.since_ms)
+        placed = [_placed(newest.get(one[:2]), *one) for one in some]
+        placed.sort(key=lambda one: one.place, reverse=True)
+        found += [one for one in placed if read.usage is None or one.place < read.usage]
+        days = range(days.start, some[-1][0])
+    return found[:limit]
+
+
+def _placed(newest: Place | None, day: int, token_id: int, sums: Sums) -> _Usage:
+    """At the end of the day when nobody knows the moment: its sums were whole then, and no line
+    tells a balance from before them above it."""
+    at_ms, rid = newest or ((day + 1) * DAY_MS - 1, "")
+    return _Usage(at_ms, token_id, rid, day, sums)
+
+
+def _told(
+    connection: Connection, user_id: int, chosen: list[BookedTransfer | _Usage], *, is_own: bool
+) -> list[Change]:
+    """With the names of tokens, and what was left after the newest calls."""
+    usage = [one for one in chosen if isinstance(one, _Usage)]
+    names = token_names(connection, {one.token_id for one in usage})
+    left = ledger.balances_after_calls(connection, [one.rid for one in usage if one.rid])
+    return [
+        _group(one, names.get(one.token_id), left.get(one.rid))
+        if isinstance(one, _Usage)
+        else _shown(one, user_id, is_own=is_own)
+        for one in chosen
+    ]
 
 
 def taken(
@@ -303,15 +358,16 @@ def taken(
 # --- the file -------------------------------------------------------------------------------------
 
 
-def entries(database: Database, user_id: int, *, is_own: bool) -> Iterator[Row]:
-    """Every change, one by one, newest first, in short reads."""
+def entries(database: Database, user_id: int, wanted: Wanted, *, is_own: bool) -> Iterator[Row]:
+    """Every change that is looked for, one by one, newest first, in short reads."""
+    alone = wanted.kind not in ("", USAGE)
     before_seq: int | None = None
     while True:
         with database.read(patient=True) as connection:
             some = ledger.wallet_history(
-                connection, user_id, before_seq=before_seq, limit=_ROWS_AT_ONCE
+                connection, user_id, before_seq=before_seq, limit=_ROWS_AT_ONCE, alone=alone
             )
-        for booked in some:
+        for booked in filter(wanted.has, some):
             yield _shown(booked, user_id, is_own=is_own).model_dump()
         if len(some) < _ROWS_AT_ONCE:
             return
@@ -337,19 +393,19 @@ def _shown(booked: BookedTransfer, user_id: int, *, is_own: bool) -> Change:
     )
 
 
-def _group(day: int, token: Named, sums: Sums, left: int | None) -> Change:
-    written = date.fromordinal(_EPOCH.toordinal() + day).isoformat()
+def _group(usage: _Usage, name: str | None, left: int | None) -> Change:
+    written = date.fromordinal(_EPOCH.toordinal() + usage.day).isoformat()
     return Change(
-        id=f"{written}.{token.id}",
-        at=iso_ms(day * DAY_MS),
+        id=f"{written}.{usage.token_id}",
+        at=iso_ms(usage.at_ms),
         type=USAGE,
-        amount=format_cny(-sums.charged_nano),
+        amount=format_cny(-usage.sums.charged_nano),
         balance_after=_money(left),
-        reference=token.name or "",
+        reference=name or "",
         counter_account="revenue:usage",
         day=written,
-        token=token,
-        calls=sums.calls,
+        token=Named(id=usage.token_id, name=name),
+        calls=usage.sums.calls,
     )
 
 
@@ -367,8 +423,8 @@ def _day(text: str) -> int:
 
 
 def _cursor(read: _Read) -> str:
-    day, token_id = read.group or (-1, 0)
-    written = f"{read.seq or 0}.{day}.{token_id}".encode()
+    at_ms, token_id = read.usage or (-1, 0)
+    written = f"{read.seq or 0}.{at_ms}.{token_id}.{read.since_ms}".encode()
     return base64.urlsafe_b64encode(written).decode().rstrip("=")
 
 
@@ -377,12 +433,14 @@ def _read_from(cursor: str) -> _Read:
         return _Read()
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        seq, day, token_id = map(int, text.split("."))
+        seq, at_ms, token_id, since_ms = map(int, text.split("."))
     except (ValueError, binascii.Error):
         raise _no_cursor() from None
-    if not (0 <= seq <= ID_MAX and -1 <= day < _DAYS.stop and 0 <= token_id <= ID_MAX):
+    end_ms = _DAYS.stop * DAY_MS
+    within = -1 <= at_ms < end_ms and 0 <= since_ms < end_ms
+    if not (within and 0 <= seq <= ID_MAX and 0 <= token_id <= ID_MAX):
         raise _no_cursor()
-    return _Read(seq or None, None if day < 0 else (day, token_id))
+    return _Read(seq or None, None if at_ms < 0 else (at_ms, token_id), since_ms)
 
 
 def _no_cursor() -> Invalid:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from aipool.accounts import service as accounts
+from aipool.accounts.types import User
 from aipool.api_tokens.tables import api_tokens
 from aipool.calls.schemas import Names
 from aipool.calls.types import CallRow
@@ -18,13 +19,19 @@ from aipool.groups import service as groups
 from aipool.pool.tables import upstream_keys, vendors
 
 
-def names_of_calls(connection: Connection, calls: Sequence[CallRow], operator: bool) -> Names:
-    """The names on a page of calls. operator: those that only operators see as well."""
-    tokens = token_names(connection, {call.token_id for call in calls})
+def names_of_calls(
+    connection: Connection, calls: Sequence[CallRow], operator: User | None
+) -> Names:
+    """The names on a page of calls. operator: who reads it, and is told as well what only
+    operators see, but of those whom they may not administer; None = whose calls they are."""
+    user_ids = {call.user_id for call in calls}
+    masked = accounts.masked_among(connection, operator, user_ids) if operator else frozenset()
+    told = {call.token_id for call in calls if call.user_id not in masked}
+    tokens = token_names(connection, told)
     of_groups = groups.group_names(connection)
-    if not operator:
+    if operator is None:
         return Names(tokens, of_groups)
-    users = accounts.users_by_ids(connection, {call.user_id for call in calls})
+    users = accounts.users_by_ids(connection, user_ids - masked)
     # Every key and vendor that was tried: an installation has some hundreds of them at most.
     return Names(
         tokens,
@@ -32,6 +39,7 @@ def names_of_calls(connection: Connection, calls: Sequence[CallRow], operator: b
         {user_id: user.label for user_id, user in users.items()},
         vendor_names(connection),
         key_names(connection),
+        masked,
     )
 
 

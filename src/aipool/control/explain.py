@@ -116,8 +116,6 @@ def explain(
     all_groups: dict[int, Group] = {group.id: group for group in groups.list_groups(connection)}
     model = _model(connection, model_name)
     refusal, says = _refusal(token, owner, all_groups.get(token.group_id), model, now_ms)
-    if model is not None and not refusal and not model.routes:
-        refusal, says = "no_available_key", f"The model {model_name!r} has no route."
     routes: tuple[Way, ...] = ()
     if model is not None:
         names = {group_id: group.name for group_id, group in all_groups.items()}
@@ -173,6 +171,8 @@ def _refusal(
         return "model_not_found", "The model is not on sale: it is disabled."
     if group.models is not None and model.name not in group.models:
         return "model_not_allowed", f"The group {group.name} may not call this model."
+    if not catalog_rules.is_routed(model, group.id):
+        return "model_not_allowed", f"No route serves this model to the group {group.name}."
     if token.models is not None and model.name not in token.models:
         return "model_not_allowed", "This API token may not call this model."
     return "", ""

@@ -24,6 +24,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from aipool.accounts.callers import Asking
+from aipool.accounts.types import User
 from aipool.audit.desk import Desk
 from aipool.calls import service as calls
 from aipool.calls.routes import Asked, AskedByOperators
@@ -31,6 +32,7 @@ from aipool.calls.rules import check_range
 from aipool.calls.schemas import Names, units_shown
 from aipool.calls.types import CallRow, Search
 from aipool.control.call_names import names_of_calls
+from aipool.control.masking import narrowed
 from aipool.kit.clock import iso_ms
 from aipool.kit.db import Database
 from aipool.kit.errors import Conflict
@@ -207,7 +209,7 @@ def routes(desk: Desk, exports: Exports) -> APIRouter:
         """The caller's calls as a file: all that the filter finds, newest first."""
         search = replace(search, user_id=caller.user.id)
         check_range(search)
-        rows = call_rows(desk.database, search, operator=False)
+        rows = call_rows(desk.database, search, operator=None)
         return exports.file(caller.user.id, "calls", format, OWN_COLUMNS, rows)
 
     @router.get("/admin/calls/export", response_class=StreamingResponse, responses=FILE)
@@ -216,19 +218,22 @@ def routes(desk: Desk, exports: Exports) -> APIRouter:
     ) -> StreamingResponse:
         """Everybody's calls as a file: all that the filter finds, newest first."""
         check_range(search)
-        rows = call_rows(desk.database, search, operator=True)
+        with desk.database.read() as connection:
+            search = narrowed(connection, caller.user, search)
+        rows = call_rows(desk.database, search, operator=caller.user)
         return exports.file(caller.user.id, "calls", format, OPERATORS_COLUMNS, rows)
 
     return router
 
 
-def call_rows(database: Database, search: Search, *, operator: bool) -> Iterator[Row]:
-    """Everything that is looked for, by the columns of its file."""
+def call_rows(database: Database, search: Search, *, operator: User | None) -> Iterator[Row]:
+    """Everything that is looked for, by the columns of its file. operator: who reads it; None =
+    whose calls they are."""
     for some in calls.stream(database, search):
         with database.read() as connection:
             names = names_of_calls(connection, some, operator)
         for call in some:
-            row = _own(call, names)
+            row = _own(names.told(call), names)
             yield row | _of_operators(call, names) if operator else row
 
 

@@ -1,8 +1,9 @@
 """Groups over HTTP: what a user may choose, and for administrators what there is.
 
 Deleting a group that is in use needs another one, which a person names: its tokens, its users and
-the routes that are limited to it go there, in one transaction. Nothing else moves a token to
-another price; the command line does the same (`dissolve`).
+the routes that are limited to it go there, in one transaction. Tokens of users whom the group was
+taken from before stay where they are, refused until their owners choose another. Nothing else moves
+a token to another price; the command line does the same (`dissolve`).
 
 Refusals (kit.errors):
     group_in_use, group_is_default                             409
@@ -25,6 +26,7 @@ from aipool.apply import lowering
 from aipool.apply.lowering import Lowered
 from aipool.audit.desk import LATER, Acting, AskedId, Desk, Id, Limit
 from aipool.audit.types import Act
+from aipool.catalog import rules as catalog_rules
 from aipool.catalog import service as catalog
 from aipool.catalog.types import Kind, Model
 from aipool.groups import service as groups
@@ -59,9 +61,11 @@ GiveBack = Callable[[Lowered], None]
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a deleted group left to its heir."""
+    """What a deleted group left to its heir. tokens_left: those that stay behind, refused: the
+    group had been taken from their owners."""
 
     tokens: int
+    tokens_left: int
     users: int
     routes: int
 
@@ -87,13 +91,15 @@ def dissolve(tx: Transaction, act: Act, group: Group, heir: Group | None) -> Mov
                 "that takes its place",
                 field="target",
                 more={"tokens": tokens, "users": users, "models": [one.name for one in limited]},
+                params={"tokens": tokens, "users": users, "models": len(limited)},
             )
+        moved = 0
     else:
-        api_tokens.move_group(tx, act, group, heir)
+        moved = api_tokens.move_group(tx, act, group, heir)
         for model in limited:
             _move_routes(tx, act, model, group.id, heir.id)
     groups.delete_group(tx, act, group, heir)
-    return Moved(tokens, users, len(limited))
+    return Moved(moved, tokens - moved, users, len(limited))
 
 
 def routes(desk: Desk, give_back: GiveBack) -> APIRouter:
@@ -131,17 +137,20 @@ def _add_lists(router: APIRouter, desk: Desk) -> None:
         return shown
 
     @router.get("/admin/groups/{group_id}/members")
-    def list_members(group_id: Id, limit: Limit = 50, cursor: AskedId = None) -> MembersShown:
+    def list_members(
+        caller: Asking, group_id: Id, limit: Limit = 50, cursor: AskedId = None
+    ) -> MembersShown:
         """The users to whom a group is granted by name."""
         with desk.database.read() as connection:
             group = groups.group_by_id(connection, group_id)
             found = groups.members(connection, group, after_user_id=cursor or 0, limit=limit + 1)
             people = accounts.users_by_ids(connection, [one.user_id for one in found])
+            masked = accounts.masked_among(connection, caller.user, people)
         shown = [
             MemberShown(
                 user_id=one.user_id,
-                label=people[one.user_id].label,
-                name=people[one.user_id].name,
+                label="" if one.user_id in masked else people[one.user_id].label,
+                name="" if one.user_id in masked else people[one.user_id].name,
                 granted_at=iso_ms(one.granted_at_ms),
                 granted_by=one.actor,
             )
@@ -194,13 +203,17 @@ def _add_changes(router: APIRouter, desk: Desk, give_back: GiveBack) -> None:
 
     @router.delete("/admin/groups/{group_id}", response_model=GroupDeleted, responses=LATER)
     def remove_group(group_id: Id, act: Acting, target: AskedId = None) -> Response:
-        """A group that is in use needs a target: its tokens, users and routes go there."""
+        """A group that is in use needs a target: its tokens, users and routes go there, but for
+        tokens whose owners it was taken from, which stay refused."""
         with desk.database.write() as tx:
             group = groups.group_by_id(tx.connection, group_id)
             heir = None if target is None else groups.group_by_id(tx.connection, target)
             moved = dissolve(tx, act, group, heir)
         shown = GroupDeleted(
-            tokens_moved=moved.tokens, users_moved=moved.users, routes_moved=moved.routes
+            tokens_moved=moved.tokens,
+            tokens_left=moved.tokens_left,
+            users_moved=moved.users,
+            routes_moved=moved.routes,
         )
         return desk.done(tx, shown)
 
@@ -268,8 +281,8 @@ def _shown(group: Group, on_sale: Sequence[Model]) -> GroupShown:
 
 
 def _sells(group: Group, model: Model) -> bool:
-    routed = any(not route.groups or group.id in route.groups for route in model.routes)
-    return routed and (group.models is None or model.name in group.models)
+    named = group.models is None or model.name in group.models
+    return named and catalog_rules.is_routed(model, group.id)
 
 
 def _example(group: Group, sold: Sequence[Model]) -> ExampleShown | None:

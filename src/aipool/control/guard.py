@@ -131,4 +131,5 @@ def _too_large(bytes_max: int) -> Response:
         "request_too_large",
         f"A request here has at most {bytes_max} bytes.",
         headers={"Connection": "close"},
+        params={"most": bytes_max},
     )

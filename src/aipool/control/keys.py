@@ -72,19 +72,20 @@ def _add_lists(router: APIRouter, desk: Desk) -> None:
     ) -> KeysShown:
         """Keys, in the order of trying, with how they fare. vendor: an id.  q: stands in the name
         of the key or of its vendor."""
-        at_ms = now_ms()
-        wanted = _status(status) if status else None
         with desk.database.read() as connection:
-            rows, total = pool.search_keys(
-                connection,
-                vendor_id=vendor,
-                status=wanted,
-                text=q,
-                offset=offset,
-                limit=limit,
-                at_ms=at_ms,
-            )
-            return KeysShown(keys=_shown(connection, rows, at_ms), total=total)
+            return _listed(connection, vendor, status, q, offset, limit)
+
+    @router.get("/vendors/{vendor_id}/keys")
+    def list_vendor_keys(
+        vendor_id: Id,
+        status: Annotated[str, Query(max_length=100)] = "",
+        limit: Limit = 50,
+        offset: Offset = 0,
+    ) -> KeysShown:
+        """The keys of one vendor, in the order of trying, with how they fare."""
+        with desk.database.read() as connection:
+            vendor = pool.vendor_by_id(connection, vendor_id)
+            return _listed(connection, vendor.id, status, "", offset, limit)
 
     @router.get("/keys/{key_id}")
     def show_key(key_id: Id) -> KeyStatsShown:
@@ -118,7 +119,12 @@ def _add_questions(router: APIRouter, desk: Desk, keyring: Keyring, clients: Cli
         if sent.action != "test":
             return await run_in_threadpool(_changed, desk, act, _CHANGES[sent.action], ids)
         if len(ids) > TESTS_MAX:
-            raise Invalid("too_many_tests", f"at most {TESTS_MAX} keys at once", field="ids")
+            raise Invalid(
+                "too_many_tests",
+                f"at most {TESTS_MAX} keys at once",
+                field="ids",
+                params={"most": TESTS_MAX},
+            )
         return await tester.test_all(ids, act)
 
 
@@ -211,7 +217,26 @@ def _status(text: str) -> Status:
         return Status(text)
     except ValueError:
         known = ", ".join(Status)
-        raise Invalid("invalid_status", f"it is none of {known}", field="status") from None
+        raise Invalid(
+            "invalid_status", f"it is none of {known}", field="status", params={"allowed": known}
+        ) from None
+
+
+def _listed(
+    connection: Connection, vendor_id: int | None, status: str, text: str, offset: int, limit: int
+) -> KeysShown:
+    """A page of keys. text: stands in the name of the key or of its vendor."""
+    at_ms = now_ms()
+    rows, total = pool.search_keys(
+        connection,
+        vendor_id=vendor_id,
+        status=_status(status) if status else None,
+        text=text,
+        offset=offset,
+        limit=limit,
+        at_ms=at_ms,
+    )
+    return KeysShown(keys=_shown(connection, rows, at_ms), total=total)
 
 
 def _shown(connection: Connection, rows: list[KeyListed], at_ms: int) -> list[KeyStatsShown]:

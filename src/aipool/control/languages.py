@@ -1,14 +1,16 @@
 """Refusals in the language of who asks: what they prefer is said in `Accept-Language`.
 
 The source speaks English, with the names and numbers of the case. In another language a refusal is
-looked up by its code, and said in general; the field that is wrong is named beside it, and of a
-value that breaks a rule of the form the numbers are said too. What is not in the catalogue is said
-as in the source (tests/control/test_languages.py sees to it that nothing is missing).
+looked up by its code, and the same names and numbers are put into it, which the refusal carries
+beside its words (`params`, see kit.errors); the field that is wrong is named beside it. What is not
+in the catalogue is said as in the source (tests/control/test_languages.py sees to it that nothing
+is missing, neither text nor value).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,26 +18,53 @@ from aipool.control import chinese
 from aipool.kit.problems import Translation, Words, Wrong
 from aipool.notices.codes import Locale
 
+#: Values that are words of the source, and that a language has phrases for.
+PHRASED: Final = ("why", "what")
+
 #: Of a header that anybody may write.
 _CHARACTERS_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """A language. titles: by status.  details: by code.  rules: by the rule of the form that is
-    broken, with its numbers in braces."""
+    """A language. Values stand in the texts as names in braces.
+
+    titles: by status.  details: by code; of several texts the first is said whose values are all
+    there.  phrases: by the words that a refusal gives as `why` and `what`.  rules: by the rule of
+    the form that is broken.
+    """
 
     titles: Mapping[int, str]
-    details: Mapping[str, str]
+    details: Mapping[str, str | tuple[str, ...]]
+    phrases: Mapping[str, str]
     rules: Mapping[str, str]
 
-    def translation(self, status: int, code: str, source: Words, errors: Sequence[Wrong]) -> Words:
+    def translation(
+        self,
+        status: int,
+        code: str,
+        source: Words,
+        errors: Sequence[Wrong],
+        params: Mapping[str, object],
+    ) -> Words:
         """What is said in place of the source's words (kit.problems.Translation)."""
         said = [self._of_field(wrong) for wrong in errors]
-        detail = self.details.get(code, source.detail)
+        detail = self._detail(code, params) or source.detail
         if errors:
             detail = f"{errors[0].field}: {said[0]}" if errors[0].field else said[0]
         return Words(self.titles.get(status, source.title), detail, said)
+
+    def _detail(self, code: str, params: Mapping[str, object]) -> str:
+        texts = self.details.get(code, ())
+        values = dict(params)
+        for name in PHRASED:
+            phrase = self.phrases.get(str(params.get(name)))
+            if phrase is not None:
+                values[name] = phrase.format_map(params)
+        for text in (texts,) if isinstance(texts, str) else texts:
+            with suppress(KeyError):
+                return text.format_map(values)
+        return ""
 
     def _of_field(self, wrong: Wrong) -> str:
         text = self.rules.get(wrong.rule)
@@ -48,7 +77,7 @@ class Catalogue:
 
 
 _CATALOGUES: Final = {
-    Locale.CHINESE: Catalogue(chinese.TITLES, chinese.DETAILS, chinese.RULES),
+    Locale.CHINESE: Catalogue(chinese.TITLES, chinese.DETAILS, chinese.PHRASES, chinese.RULES),
 }
 
 

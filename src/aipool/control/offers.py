@@ -17,6 +17,7 @@ from fastapi.responses import Response
 from sqlalchemy.engine import Connection
 from starlette.concurrency import run_in_threadpool
 
+from aipool.accounts.callers import Asking
 from aipool.audit.desk import ID_MAX, Acting, Desk, Id
 from aipool.catalog import market
 from aipool.catalog import service as catalog
@@ -28,6 +29,7 @@ from aipool.control import asking, taking
 from aipool.control.asking import Clients, Fetched, Subject
 from aipool.control.explain import Explained, explain
 from aipool.control.keys import subject_with
+from aipool.control.masking import is_masked_token
 from aipool.control.schemas import (
     ChoiceSent,
     FetchedShown,
@@ -47,6 +49,9 @@ from aipool.kit.sealing import Keyring
 from aipool.pool import service as pool
 from aipool.rating.types import Price
 from aipool.wire.limits import Limits
+
+#: Of a rate or a markup: beyond it, a typing mistake.
+_FACTOR_MAX = 1000
 
 
 def routes(desk: Desk, keyring: Keyring, clients: Clients, limits: Limits) -> APIRouter:
@@ -77,12 +82,21 @@ def routes(desk: Desk, keyring: Keyring, clients: Clients, limits: Limits) -> AP
 
     @router.get("/route/explain")
     def explain_route(
+        caller: Asking,
         token: Annotated[int, Query(ge=1, le=ID_MAX)],
         model: Annotated[str, Query(max_length=300)],
         stream: Annotated[bool, Query()] = False,
     ) -> Explained:
         """What would become of a call now, and why. Nothing is called. token: its id."""
         with desk.database.read() as connection:
+            if is_masked_token(connection, caller.user, token):
+                # As of one that is not there.
+                raise NotFound(
+                    "token_unknown",
+                    f"there is no token {token}",
+                    field="token",
+                    params={"id": token},
+                )
             return explain(
                 connection,
                 token_id=token,
@@ -114,7 +128,12 @@ def _subject(desk: Desk, keyring: Keyring, vendor_id: int, key_id: int | None) -
         keys = pool.list_keys(connection, vendor)
     wanted = [key.id for key in keys if (key.default if key_id is None else key.id == key_id)]
     if not wanted:
-        raise NotFound("key_unknown", f"vendor {vendor.name} has no such key", field="key")
+        raise NotFound(
+            "key_unknown",
+            f"vendor {vendor.name} has no such key",
+            field="key",
+            params={"vendor": vendor.name},
+        )
     return subject_with(desk, keyring, wanted[0])
 
 
@@ -140,8 +159,13 @@ def _factor(field: str, text: str) -> Decimal:
         number = Decimal(text)
     except InvalidOperation:
         number = Decimal(0)
-    if not number.is_finite() or not 0 < number <= 1000:
-        raise Invalid("invalid_factor", "a number above 0 and up to 1000", field=field)
+    if not number.is_finite() or not 0 < number <= _FACTOR_MAX:
+        raise Invalid(
+            "invalid_factor",
+            f"a number above 0 and up to {_FACTOR_MAX}",
+            field=field,
+            params={"most": _FACTOR_MAX},
+        )
     return number
 
 
@@ -149,7 +173,12 @@ def _choice(field: str, sent: ChoiceSent, groups_by_name: Mapping[str, int], day
     """A choice as it is carried out. Raises Invalid, which names the field under `field`."""
     unknown = [name for name in sent.groups if name not in groups_by_name]
     if unknown:
-        raise Invalid("group_unknown", f"there is no group {unknown[0]}", field=f"{field}.groups")
+        raise Invalid(
+            "group_unknown",
+            f"there is no group {unknown[0]}",
+            field=f"{field}.groups",
+            params={"group": unknown[0]},
+        )
     price, quote = _price(f"{field}.price", sent.price, day)
     cost, cost_quote = _price(f"{field}.cost", sent.cost, day)
     return Choice(

@@ -64,7 +64,8 @@ A program sends an access token: `Authorization: Bearer aipool-…`. A page in a
 cookie of its session, and sends the header `X-AIPool: 1` with everything that changes something.
 
 Amounts are decimal texts in CNY. Times are ISO 8601 in UTC. Lists answer `items` and `next_cursor`;
-the next page is asked for with `cursor`. A field that is not known is refused.
+the next page is asked for with `cursor`. A field or a parameter that is not known is refused, and
+so is a field that is there twice.
 
 Refusals are problem details (RFC 9457) with `code`, a stable word; `Accept-Language` says in which
 language `detail` is: `en` or `zh-CN`. A change is answered 202 in place of 200, 201 or 204 when it
@@ -137,7 +138,7 @@ _REFUSALS = {
     404: "It is not there, or it is somebody else's.",
     409: "Right by itself, but not with what is there.",
     413: "More than such a request may be.",
-    422: "A field is wrong, and which one is said.",
+    422: "A field or a parameter is wrong or not known, and which one is said.",
     428: "After many tries: solve the `challenge`, and send what comes of it as `proof`.",
     429: "Too often.",
     503: "The database cannot be reached at the moment.",
@@ -293,7 +294,7 @@ def _refusals_of(
         yield 409
     if has_body:
         yield 413
-    if has_fields:
+    if has_fields or path.startswith("/api/"):
         yield 422
     if has_body and path.startswith("/api/auth/"):
         yield 428

@@ -27,7 +27,6 @@ from aipool.accounts.service import RESET_LINK_MS, Details
 from aipool.accounts.types import Role, Status, User
 from aipool.apply.credit import adjustment_nano
 from aipool.audit.desk import LATER, Acting, AskedId, Desk, Id
-from aipool.audit.service import record
 from aipool.audit.types import Act
 from aipool.control import newcomers, pages, people_list
 from aipool.control.adjusting import Recall, adjust
@@ -154,7 +153,8 @@ def _add_changes(router: APIRouter, desk: Desk, pepper: bytes, site: Site) -> No
 
     @router.patch("/{user_id}", response_model=UserForAdmins, responses=LATER)
     def change_user(user_id: Id, sent: UserChange, caller: Asking, act: Acting) -> Response:
-        """Name, note, groups, whether the account may be used, and (root) what it may do."""
+        """Name, number, address, note, groups, whether the account may be used, and (root) what
+        it may do."""
         given = sent.model_fields_set
         with desk.database.write() as tx:
             user = user_for(tx.connection, caller, user_id)
@@ -163,6 +163,7 @@ def _add_changes(router: APIRouter, desk: Desk, pepper: bytes, site: Site) -> No
                 accounts.set_role(tx, act, user, Role(sent.role), sessions_end)
             if "name" in given:
                 accounts.set_profile(tx, act, user, name=rules.display_name(sent.name))
+            _set_reach(tx, act, user, sent)
             if "note" in given:
                 accounts.set_note(tx, act, user, sent.note)
             if "group_ids" in given:
@@ -185,7 +186,8 @@ def _add_changes(router: APIRouter, desk: Desk, pepper: bytes, site: Site) -> No
 def _add_ways_in(router: APIRouter, desk: Desk, pepper: bytes, site: Site) -> None:
     @router.post("/{user_id}/reset-totp", response_model=UserForAdmins, responses=LATER)
     def reset_totp(user_id: Id, caller: Asking, act: Acting) -> Response:
-        """Switches the second factor off, for who lost device and paper; ends the sessions."""
+        """Switches the second factor off, for who lost device and paper; ends the sessions and
+        the access tokens."""
         with desk.database.write() as tx:
             user = user_for(tx.connection, caller, user_id)
             totp.switch_off(tx, act, user, ended=sessions_end)
@@ -202,12 +204,11 @@ def _add_ways_in(router: APIRouter, desk: Desk, pepper: bytes, site: Site) -> No
 
     @router.delete("/{user_id}/sessions", response_model=SessionsEnded, responses=LATER)
     def end_sessions(user_id: Id, caller: Asking, act: Acting) -> Response:
-        """Logs the person out everywhere."""
+        """Logs the person out everywhere, and ends their access tokens."""
         with desk.database.write() as tx:
             user = user_for(tx.connection, caller, user_id)
-            ended = sessions.end_sessions(tx, user.id, ended=sessions_end)
-            record(tx, act, "session.end_all", accounts.target(user), before={"sessions": ended})
-        return desk.done(tx, SessionsEnded(ended=ended))
+            ended, tokens_ended = sessions.end_all(tx, act, user, sessions_end)
+        return desk.done(tx, SessionsEnded(ended=ended, access_tokens_ended=tokens_ended))
 
 
 def _add_money(router: APIRouter, desk: Desk, recall: Recall) -> None:
@@ -234,7 +235,9 @@ def user_for(connection: Connection, caller: Caller, user_id: int) -> User:
     """The user, if the caller administers such people; raises NotFound as for a missing one."""
     user = accounts.user_by_id(connection, user_id)
     if not rules.may_administer(caller.user.role, user.role):
-        raise NotFound("user_unknown", f"there is no user {user_id}", field="user")
+        raise NotFound(
+            "user_unknown", f"there is no user {user_id}", field="user", params={"user": user_id}
+        )
     return user
 
 
@@ -255,6 +258,19 @@ def _checked(sent: UserSent, role: Role, phone: str) -> str:
     return password
 
 
+def _set_reach(tx: Transaction, act: Act, user: User, sent: UserChange) -> None:
+    """How the user is named and reached, as far as it becomes other. Nobody proved it."""
+    given = sent.model_fields_set
+    if "phone" in given:
+        phone = rules.canonical_phone(sent.phone)
+        if phone != user.phone:
+            accounts.set_phone(tx, act, user, phone, is_verified=False)
+    if "email" in given:
+        email = rules.canonical_email(sent.email) if sent.email.strip() else ""
+        if email != user.email:
+            accounts.set_email(tx, act, user, email, is_verified=False)
+
+
 def _names(connection: Connection, group_ids: Sequence[int]) -> list[str]:
     return [groups.group_by_id(connection, group_id).name for group_id in group_ids]
 
@@ -263,9 +279,13 @@ def _amount_nano(text: str) -> int:
     try:
         return adjustment_nano(text)
     except MoneyError as problem:
-        raise Invalid("invalid_amount", str(problem), field="amount") from None
+        raise Invalid(
+            "invalid_amount", str(problem), field="amount", params=problem.params
+        ) from None
     except Invalid as problem:
-        raise Invalid(problem.code, problem.message, field="amount") from None
+        raise Invalid(
+            problem.code, problem.message, field="amount", params=problem.params
+        ) from None
 
 
 def _reason(text: str) -> str:

@@ -113,7 +113,10 @@ def _conditions(asked: Asked) -> list[sa.ColumnElement[bool]]:
 def _matches(text: str) -> sa.ColumnElement[bool]:
     if len(text) < SEARCH_CHARACTERS_MIN:
         raise Invalid(
-            "search_too_short", f"search for at least {SEARCH_CHARACTERS_MIN} characters", field="q"
+            "search_too_short",
+            f"search for at least {SEARCH_CHARACTERS_MIN} characters",
+            field="q",
+            params={"least": SEARCH_CHARACTERS_MIN},
         )
     found: list[sa.ColumnElement[bool]] = [
         column.icontains(text, autoescape=True)

@@ -44,8 +44,11 @@ class UserSent(Sent):
 
 class UserChange(Sent):
     """What becomes other of a user; what is left out stays. role: only by the root account.
+    phone, email: not proved until the user does; email "" = none.
     group_ids: all that are granted beside the default group, which everybody has."""
 
+    phone: str = Field(default="", max_length=_SHORT_MAX, description="such as 13800138000")
+    email: str = Field(default="", max_length=rules.EMAIL_CHARACTERS_MAX)
     name: str = Field(default="", max_length=NAME_CHARACTERS_MAX)
     note: str = Field(default="", max_length=_NOTE_MAX)
     status: Literal["active", "disabled"] = "active"
@@ -134,9 +137,10 @@ class AdjustmentShown(Shown):
 
 
 class SessionsEnded(Shown):
-    """How many sessions were ended."""
+    """How many sessions were ended, and how many access tokens."""
 
     ended: int
+    access_tokens_ended: int
 
 
 def user_shown(

@@ -19,6 +19,7 @@ from aipool.catalog.types import (
     CONTEXT_TOKENS_DEFAULT,
     MAX_OUTPUT_TOKENS_DEFAULT,
     MODEL_TOKENS_MAX,
+    NOT_SAID,
     TYPED,
     Model,
     ModelTerms,
@@ -28,7 +29,7 @@ from aipool.catalog.types import (
 from aipool.groups import service as groups
 from aipool.kit.db import Transaction
 from aipool.kit.errors import BusinessError, Invalid
-from aipool.kit.money import PRICE_NANO_MAX
+from aipool.kit.money import PRICE_NANO_MAX, format_cny
 from aipool.pool.types import Vendor
 from aipool.rating.types import Price
 
@@ -89,7 +90,10 @@ def take_over(tx: Transaction, act: Act, vendor: Vendor, choices: Sequence[Choic
     """
     if len(choices) > CHOICES_MAX:
         raise Invalid(
-            "too_many_choices", f"choose at most {CHOICES_MAX} models at a time", field="models"
+            "too_many_choices",
+            f"choose at most {CHOICES_MAX} models at a time",
+            field="models",
+            params={"most": CHOICES_MAX},
         )
     known_groups = frozenset[int](group.id for group in groups.list_groups(tx.connection))
     models = {model.name: model for model in catalog.list_models(tx.connection)}
@@ -122,19 +126,35 @@ def _check(choice: Choice, known_groups: frozenset[int]) -> None:
     rules.kind(choice.kind)
     unknown = sorted(set(choice.groups) - known_groups)
     if unknown:
-        raise Invalid("group_unknown", f"there is no group {unknown[0]}", field="groups")
+        raise Invalid(
+            "group_unknown",
+            f"there is no group {unknown[0]}",
+            field="groups",
+            params={"group": unknown[0]},
+        )
     for field, price in (("price", choice.price), ("cost", choice.cost)):
         amounts = () if price is None else (price.input_nano, price.cached_input_nano)
         if price is not None and not all(
             0 <= nano <= PRICE_NANO_MAX for nano in (*amounts, price.output_nano)
         ):
-            raise Invalid("price_out_of_range", f"such a {field} cannot be", field=field)
+            most = format_cny(PRICE_NANO_MAX)
+            raise Invalid(
+                "price_out_of_range",
+                f"a price per 1M tokens lies between 0 and {most} CNY",
+                field=field,
+                params={"least": 0, "most": most},
+            )
     for field, count in (
         ("context_tokens", choice.context_tokens),
         ("max_output_tokens", choice.max_output_tokens),
     ):
         if count is not None and not 1 <= count <= MODEL_TOKENS_MAX:
-            raise Invalid("invalid_tokens", f"such a {field} cannot be", field=field)
+            raise Invalid(
+                "invalid_tokens",
+                f"a whole number of tokens from 1 to {MODEL_TOKENS_MAX}",
+                field=field,
+                params={"least": 1, "most": MODEL_TOKENS_MAX},
+            )
 
 
 def _take(
@@ -145,10 +165,15 @@ def _take(
         catalog.put_model(tx, act, _terms(choice, route))
         return Outcome.CREATED
     if rules.kind(choice.kind) is not before.kind:
-        raise Invalid("invalid_kind", f"{before.name} is there as {before.kind}", field="kind")
+        raise Invalid(
+            "invalid_kind",
+            f"{before.name} is there as {before.kind}",
+            field="kind",
+            params={"model": before.name, "kind": before.kind},
+        )
     if any(_covers(there, route) for there in before.routes):
         return Outcome.UNCHANGED
-    quotes = (*[TYPED] * len(before.routes), choice.cost_quote)
+    quotes = (*[TYPED] * len(before.routes), _cost_quote(choice))
     if not before.routes and not before.enabled:
         _check_sellable(choice, before)
     catalog.put_routes(tx, act, before, (*before.routes, route), quotes)
@@ -159,7 +184,12 @@ def _take(
 
 def _check_sellable(choice: Choice, before: Model) -> None:
     if choice.price is None and not before.free and rules.unpriced(before.kind, before.price):
-        raise Invalid("price_missing", f"{before.name} needs a sale price", field="price")
+        raise Invalid(
+            "price_missing",
+            f"{before.name} needs a sale price",
+            field="price",
+            params={"model": before.name},
+        )
 
 
 def _sell(tx: Transaction, act: Act, choice: Choice, before: Model) -> None:
@@ -172,7 +202,12 @@ def _sell(tx: Transaction, act: Act, choice: Choice, before: Model) -> None:
 
 def _terms(choice: Choice, route: Route) -> ModelTerms:
     if choice.price is None:
-        raise Invalid("price_missing", f"{choice.name} needs a sale price", field="price")
+        raise Invalid(
+            "price_missing",
+            f"{choice.name} needs a sale price",
+            field="price",
+            params={"model": choice.name},
+        )
     context_tokens = choice.context_tokens or CONTEXT_TOKENS_DEFAULT
     output_tokens = choice.max_output_tokens or MAX_OUTPUT_TOKENS_DEFAULT
     if choice.max_output_tokens is None or choice.context_tokens is None:
@@ -186,8 +221,12 @@ def _terms(choice: Choice, route: Route) -> ModelTerms:
         (route,),
         free=choice.free,
         quote=choice.quote,
-        cost_quotes=(choice.cost_quote,),
+        cost_quotes=(_cost_quote(choice),),
     )
+
+
+def _cost_quote(choice: Choice) -> Quote:
+    return NOT_SAID if choice.cost is None else choice.cost_quote
 
 
 def _covers(there: Route, wanted: Route) -> bool:

@@ -85,10 +85,10 @@ class _Shown(BaseModel):
 
 
 class GroupShown(_Shown):
-    """multiplier: of the list price."""
+    """multiplier: of the list price, null of a group that was deleted."""
 
     name: str
-    multiplier: str
+    multiplier: str | None
 
 
 class TokenSelf(_Shown):
@@ -178,13 +178,14 @@ def routes(
 
         def look() -> CallRow | None:
             with database.read() as connection:
-                return calls.get(connection, request_id)
+                row = calls.get(connection, request_id)
+            # Another's is as none from here on: it is waited for as long, and answered alike.
+            return row if row is not None and row.token_id == found.token.id else None
 
         row = None
         if _REQUEST_ID.fullmatch(request_id):
             row = await waiting.for_row(look, monotonic, wait_seconds)
-        # Another's is answered for like none, and as late.
-        if row is None or row.token_id != found.token.id:
+        if row is None:
             return _answer_to(request, _no_call(request_id))
         return JSONResponse(_charge_shown(row).model_dump(mode="json"))
 
@@ -297,7 +298,7 @@ def _token_shown(listed: TokenListed, group: Group | None, now_seconds: int) -> 
         status=status,
         group=GroupShown(
             name="" if group is None else group.name,
-            multiplier=format_multiplier(0 if group is None else group.multiplier_ppm),
+            multiplier=None if group is None else format_multiplier(group.multiplier_ppm),
         ),
         limit=_cny(token.limit_nano),
         reset=token.reset.value,

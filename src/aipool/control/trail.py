@@ -3,8 +3,9 @@ account. What somebody else did there is shown without who it was and from where
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -13,11 +14,14 @@ from sqlalchemy.engine import Connection
 
 from aipool.accounts import service as accounts
 from aipool.accounts.callers import Asking
+from aipool.accounts.types import User
 from aipool.audit import service as audit
 from aipool.audit.desk import ID_MAX, Desk, Shown
 from aipool.audit.export import as_csv, as_jsonl
 from aipool.audit.types import Entry, Wanted
+from aipool.control.masking import masked_entries, wanted_by
 from aipool.kit.clock import iso_ms
+from aipool.kit.db import Database
 from aipool.kit.errors import Invalid
 
 _TEXT_CHARACTERS_MAX = 100
@@ -35,6 +39,9 @@ class EntryShown(Shown):
 
     actor: who, as "user:7", "cli:root" or "system"; actor_label: the number or address of a
     user.  before, after: fields of what it was done to.  digest: of this row and all before it.
+
+    Of a row by or about somebody whom one may not administer, and of their API tokens, the label,
+    ip and user_agent are empty and the values null. digest: empty for all but the root account.
     """
 
     id: int
@@ -85,6 +92,7 @@ def routes(desk: Desk) -> APIRouter:
 
     @router.get("/admin/trail")
     def list_trail(
+        caller: Asking,
         actor: _Text = "",
         action: Annotated[_Text, Query(description=_ACTION)] = "",
         target: _Text = "",
@@ -96,9 +104,11 @@ def routes(desk: Desk) -> APIRouter:
         """What was done, by whom and from where."""
         wanted = _wanted(actor, action, target, since, until)
         with desk.database.read() as connection:
+            wanted = wanted_by(connection, caller.user, wanted)
             found = audit.search(connection, wanted, limit=limit + 1, before_id=_place(cursor))
-            labels = _labels(connection, found)
-        items = [_shown(entry, labels) for entry in found[:limit]]
+            told, masked = masked_entries(connection, caller.user, found)
+            labels = _labels(connection, found) | dict.fromkeys(masked, "")
+        items = [_shown(entry, labels) for entry in told[:limit]]
         return TrailShown(items=items, next_cursor=_next(found, limit))
 
     @router.get(
@@ -107,6 +117,7 @@ def routes(desk: Desk) -> APIRouter:
         responses={200: {"content": {"application/jsonl": {}, "text/csv": {}}}},
     )
     def export_trail(
+        caller: Asking,
         actor: _Text = "",
         action: Annotated[_Text, Query(description=_ACTION)] = "",
         target: _Text = "",
@@ -115,7 +126,8 @@ def routes(desk: Desk) -> APIRouter:
         format: Literal["jsonl", "csv"] = "jsonl",
     ) -> StreamingResponse:
         """The same as a file, all of it, oldest first."""
-        entries = audit.stream(desk.database, _wanted(actor, action, target, since, until))
+        wanted = _wanted(actor, action, target, since, until)
+        entries = _told(desk.database, caller.user, wanted)
         lines = as_csv(entries) if format == "csv" else as_jsonl(entries)
         kind = "text/csv; charset=utf-8" if format == "csv" else "application/jsonl"
         name = f'attachment; filename="trail.{format}"'
@@ -138,6 +150,21 @@ def routes(desk: Desk) -> APIRouter:
         return OwnTrail(items=items, next_cursor=_next(found, limit))
 
     return router
+
+
+#: Rows of a file that are masked at a time.
+_MASKED_AT_ONCE = 1000
+
+
+def _told(database: Database, operator: User, wanted: Wanted) -> Iterator[Entry]:
+    """The rows of a file as this operator reads them."""
+    with database.read() as connection:
+        wanted = wanted_by(connection, operator, wanted)
+    entries = audit.stream(database, wanted)
+    while some := list(islice(entries, _MASKED_AT_ONCE)):
+        with database.read() as connection:
+            told, _ = masked_entries(connection, operator, some)
+        yield from told
 
 
 def _wanted(actor: str, action: str, target: str, since: str, until: str) -> Wanted:

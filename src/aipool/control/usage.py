@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from aipool.accounts import service as accounts
 from aipool.accounts.callers import Asking
+from aipool.accounts.types import User
 from aipool.audit.desk import Desk, Shown
 from aipool.calls import service as calls
 from aipool.calls.latency import percentile
@@ -42,8 +43,11 @@ _DAYS_MAX = 92
 _END_MS = 2_932_896 * DAY_MS
 #: The largest so many are shown of each kind.
 _SHOWN_MAX = 50
-#: How long money lasts is judged by so many days.
+#: How long money lasts is judged by today and so many days before it.
 _PACE_DAYS = 7
+#: And by no less than this, or the first call of an account, of seconds ago, would be taken for
+#: what goes on all day. An account's first hour is the shortest that the sums tell apart, too.
+_PACE_MS_MIN = HOUR_MS
 #: A balance is also low when it lasts for less than this at the pace of late.
 LOW_DAYS = 3.0
 
@@ -98,8 +102,9 @@ class Latency(Shown):
 
 
 class Money(Shown):
-    """days_left: at the pace of the last seven days, null when nothing was spent.  is_low: it is
-    below what its owner or the site calls low, or will not last for three days."""
+    """days_left: at the pace of the last seven days, of a newer account since the hour of its first
+    charge, null when nothing was spent.  is_low: it is below what its owner or the site calls low,
+    or will not last for three days."""
 
     balance: str
     spend_per_day: str
@@ -211,8 +216,13 @@ def stretch(
     by_hours = bucket == "hour" or (not bucket and hours <= _BY_HOURS_MAX)
     span = Span.HOUR if by_hours else Span.DAY
     if hours > (_BY_HOURS_MAX if span is Span.HOUR else _DAYS_MAX * 24):
-        most = f"{_BY_HOURS_MAX} hours" if span is Span.HOUR else f"{_DAYS_MAX} days"
-        raise Invalid("range_too_long", f"a time range has at most {most}", field="from")
+        most, units = (_BY_HOURS_MAX, "hours") if span is Span.HOUR else (_DAYS_MAX, "days")
+        raise Invalid(
+            "range_too_long",
+            f"a time range has at most {most} {units}",
+            field="from",
+            params={"most": most, "what": units},
+        )
     unit = span * HOUR_MS
     # The hour that it begins in is left out, so that 24 hours are 24 points.
     first = max(0, from_ms // unit + (1 if from_ms % unit else 0))
@@ -235,10 +245,10 @@ def routes(desk: Desk, low_balance: LowBalance) -> APIRouter:
             return own(connection, caller.user.id, wanted, low_nano)
 
     @router.get("/admin/usage")
-    def show_all(wanted: Asked) -> StatisticsOfAll:
+    def show_all(caller: Asking, wanted: Asked) -> StatisticsOfAll:
         """What everybody used and spent, what it cost us, and what is left of it."""
         with desk.database.read() as connection:
-            return of_all(connection, wanted)
+            return of_all(connection, wanted, caller.user)
 
     return router
 
@@ -272,13 +282,7 @@ def money(connection: Connection, user_id: int, at_ms: int, low_nano: int = 0) -
     """How much there is, and how long it lasts."""
     wallet = ledger.wallet_balance(connection, user_id)
     balance = wallet.balance_nano if wallet else 0
-    today = at_ms // DAY_MS
-    days = range(max(0, today - _PACE_DAYS), today + 1)
-    spent = _together(
-        calls.totals(connection, Span.DAY, TotalOf.USER, days, user_id).values()
-    ).charged_nano
-    elapsed_ms = at_ms - days.start * DAY_MS
-    per_day = spent * DAY_MS // max(elapsed_ms, 1)
+    per_day = _per_day(connection, user_id, at_ms)
     left = round(balance / per_day, 1) if per_day else None
     return Money(
         balance=format_cny(balance),
@@ -288,18 +292,35 @@ def money(connection: Connection, user_id: int, at_ms: int, low_nano: int = 0) -
     )
 
 
+def _per_day(connection: Connection, user_id: int, at_ms: int) -> int:
+    """What a user spends in a day at the pace of late, in nano-yuan."""
+    first_day = max(0, at_ms // DAY_MS - _PACE_DAYS)
+    began_ms = first_day * DAY_MS
+    hours = range(began_ms // HOUR_MS, at_ms // HOUR_MS + 1)
+    series = calls.totals(connection, Span.HOUR, TotalOf.USER, hours, user_id)
+    charged = {hour: sums.charged_nano for hour, sums in series.items() if sums.charged_nano}
+    # Days on which the account was not in use yet say nothing of its pace; those on which it
+    # was, and nothing was spent, do.
+    if charged and not calls.was_charged_before(connection, user_id, first_day):
+        began_ms = min(charged) * HOUR_MS
+    return sum(charged.values()) * DAY_MS // max(at_ms - began_ms, _PACE_MS_MIN)
+
+
 # --- everybody's ----------------------------------------------------------------------------------
 
 
-def of_all(connection: Connection, wanted: Stretch) -> StatisticsOfAll:
-    """The statistics of the platform."""
+def of_all(connection: Connection, wanted: Stretch, operator: User) -> StatisticsOfAll:
+    """The statistics of the platform. operator: who reads them, and is not told the names of those
+    whom they may not administer."""
     span, ats = wanted.span, wanted.ats
     series = calls.totals(connection, span, TotalOf.EVERYBODY, ats)
     parts = calls.by_group_and_model(connection, span, ats)
     models = _largest(_folded((model, sums) for (_, model), sums in parts.items()))
     of_groups = _largest(_folded((group_id, sums) for (group_id, _), sums in parts.items()))
     users, keys = (_owners(connection, wanted, kind) for kind in (TotalOf.USER, TotalOf.KEY))
-    people = accounts.users_by_ids(connection, [user_id for user_id, _ in users])
+    user_ids = {user_id for user_id, _ in users}
+    user_ids -= accounts.masked_among(connection, operator, user_ids)
+    people = accounts.users_by_ids(connection, user_ids)
     labels = {user_id: user.label for user_id, user in people.items()}
     whole = _together(series.values())
     return StatisticsOfAll(

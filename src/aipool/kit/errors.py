@@ -22,17 +22,26 @@ from typing import Any
 class BusinessError(Exception):
     """code: a stable word for programs.  field: what it is about, "" when it is the whole.
     message: one or two sentences for a person, without a final secret or stack.
+    params: the values that stand in the message, by name, so that another language can say them
+    too; `why` and `what` are words that each language has a phrase for.
     more: what a program needs to put it right, by name."""
 
     status = 400
 
     def __init__(
-        self, code: str, message: str, *, field: str = "", more: Mapping[str, Any] | None = None
+        self,
+        code: str,
+        message: str,
+        *,
+        field: str = "",
+        params: Mapping[str, object] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.field = field
+        self.params = dict(params or {})
         self.more = dict(more or {})
 
 

@@ -37,6 +37,7 @@ def moment(text: str) -> int:
             "invalid_expiry",
             f"{text!r} is no moment: write never, 2027-01-31 or 2027-01-31T18:00:00+08:00",
             field="expires",
+            params={"given": text},
         )
     return seconds
 

@@ -8,6 +8,7 @@ digits above 2**53, which is only ¥9.0 million in nano.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import NewType
 
@@ -33,7 +34,12 @@ _TEXT_LENGTH_MAX = 40
 
 
 class MoneyError(ValueError):
-    """A text that is not an amount; the message says what is wrong with it."""
+    """A text that is not an amount; the message says what is wrong with it. params: the rule that
+    it breaks, as in kit.errors."""
+
+    def __init__(self, message: str, params: Mapping[str, object]) -> None:
+        super().__init__(message)
+        self.params = params
 
 
 def parse_cny(text: str | int) -> Nano:
@@ -53,7 +59,10 @@ def parse_multiplier(text: str | int) -> int:
     """
     ppm = _scaled(text, PPM, "multiplier")
     if not 0 <= ppm <= MULTIPLIER_PPM_MAX:
-        raise MoneyError(f"a multiplier lies between 0 and 100, not {text}")
+        raise MoneyError(
+            f"a multiplier lies between 0 and 100, not {text}",
+            {"least": 0, "most": 100, "given": text},
+        )
     return ppm
 
 
@@ -75,18 +84,19 @@ def format_multiplier(ppm: int) -> str:
 
 
 def _scaled(text: str | int, scale: int, noun: str) -> int:
+    places = len(str(scale)) - 1
+    rule = {"places": places}
     if isinstance(text, bool) or not isinstance(text, str | int):
-        raise MoneyError(f"a {noun} is written as text or a whole number, not {text!r}")
+        raise MoneyError(f"a {noun} is written as text or a whole number, not {text!r}", rule)
     written = str(text)
     digits = written.removeprefix("-").replace(".", "", 1)
     if not digits.isascii() or not digits.isdigit() or len(written) > _TEXT_LENGTH_MAX:
-        raise MoneyError(f"not a plain decimal {noun}: {written[:_TEXT_LENGTH_MAX]!r}")
+        raise MoneyError(f"not a plain decimal {noun}: {written[:_TEXT_LENGTH_MAX]!r}", rule)
     try:
         scaled = Decimal(written) * scale
     except InvalidOperation as error:
-        raise MoneyError(f"not a plain decimal {noun}: {written!r}") from error
+        raise MoneyError(f"not a plain decimal {noun}: {written!r}", rule) from error
     whole = int(scaled)
     if whole != scaled:
-        places = len(str(scale)) - 1
-        raise MoneyError(f"a {noun} has at most {places} digits after the point: {written}")
+        raise MoneyError(f"a {noun} has at most {places} digits after the point: {written}", rule)
     return whole

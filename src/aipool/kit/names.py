@@ -15,5 +15,6 @@ def checked_name(text: str) -> str:
             "invalid_name",
             f"a name has 1 to {NAME_CHARACTERS_MAX} printable characters, no blanks around it",
             field="name",
+            params={"least": 1, "most": NAME_CHARACTERS_MAX},
         )
     return text

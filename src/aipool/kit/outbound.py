@@ -100,7 +100,12 @@ class BaseUrl:
 
 
 class BadUrl(ValueError):
-    """An address that will not be called; the message says why and what would do."""
+    """An address that will not be called; the message says why and what would do. params: the
+    same for other languages, as in kit.errors."""
+
+    def __init__(self, why: str, message: str, **params: object) -> None:
+        super().__init__(message)
+        self.params = {"why": why, **params}
 
 
 def parse_base_url(text: str, vet: Vet) -> BaseUrl:
@@ -109,18 +114,22 @@ def parse_base_url(text: str, vet: Vet) -> BaseUrl:
     A host name is judged again by its addresses at every connection.
     """
     if not text.isascii() or not text.isprintable() or any(mark in text for mark in ' \\"<>'):
-        raise BadUrl("write it in plain ASCII without blanks (an international name as xn--…)")
+        raise BadUrl(
+            "url_form", "write it in plain ASCII without blanks (an international name as xn--…)"
+        )
     try:
         parts = urlsplit(text)
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
-        raise BadUrl(f"not an address: {text}") from None
+        raise BadUrl("url_unreadable", f"not an address: {text}") from None
     if parts.scheme not in _WEB_PORTS:
-        raise BadUrl("it must start with https:// (or http:// for a private upstream)")
+        raise BadUrl(
+            "url_scheme", "it must start with https:// (or http:// for a private upstream)"
+        )
     if "@" in parts.netloc:
-        raise BadUrl("leave user and password out; the key goes into api_key")
+        raise BadUrl("url_login", "leave user and password out; the key goes into api_key")
     if parts.fragment or "#" in text:
-        raise BadUrl("leave out the part from # on")
+        raise BadUrl("url_fragment", "leave out the part from # on")
     _refuse_odd_port(port)
     _refuse_odd_host(host)
 
@@ -136,7 +145,12 @@ def parse_base_url(text: str, vet: Vet) -> BaseUrl:
 
 def _refuse_odd_port(port: int | None) -> None:
     if port is not None and port not in _WEB_PORTS.values() and port < _PORT_LEAST:
-        raise BadUrl(f"port {port} belongs to another service; use 80, 443 or one from 1024 on")
+        raise BadUrl(
+            "url_port",
+            f"port {port} belongs to another service; use 80, 443 or one from {_PORT_LEAST} on",
+            port=port,
+            least=_PORT_LEAST,
+        )
 
 
 def _refuse_odd_host(host: str) -> None:
@@ -149,18 +163,28 @@ def _refuse_odd_host(host: str) -> None:
         or not all(_LABEL.fullmatch(label) for label in labels)
         or _NUMERIC_LABEL.fullmatch(labels[-1])
     ):
-        raise BadUrl(f"not a host name or IP address: {host or 'nothing'}")
+        raise BadUrl(
+            "url_host", f"not a host name or IP address: {host or 'nothing'}", host=host or "…"
+        )
 
 
 def _refuse_inward(host: str, tls: bool, vet: Vet) -> None:
     hint = "list its network in AIPOOL_PRIVATE_UPSTREAMS if that is meant"
     if _parse_address(host) is not None:
         if not (vet.encrypted(host) if tls else vet.plain(host)):
-            raise BadUrl(f"{host} is not a public address reached over https: {hint}")
+            raise BadUrl(
+                "url_inward",
+                f"{host} is not a public address reached over https: {hint}",
+                host=host,
+            )
         return
     inward_name = host == "localhost" or host.endswith((".localhost", ".internal", ".local"))
     if (inward_name or not tls) and not vet.private_networks:
-        raise BadUrl(f"{host} over {'https' if tls else 'plain http'} is not public: {hint}")
+        raise BadUrl(
+            "url_inward",
+            f"{host} over {'https' if tls else 'plain http'} is not public: {hint}",
+            host=host,
+        )
 
 
 def _parse_address(text: str) -> Address | None:

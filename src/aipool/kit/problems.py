@@ -58,9 +58,9 @@ class Words:
     errors: Sequence[str] = ()
 
 
-#: Says it in another language: the status, the code, what it says in the source, and what is
-#: wrong with each field.
-Translation = Callable[[int, str, Words, Sequence[Wrong]], Words]
+#: Says it in another language: the status, the code, what it says in the source, what is wrong
+#: with each field, and the values that stand in the source's words.
+Translation = Callable[[int, str, Words, Sequence[Wrong], Mapping[str, object]], Words]
 
 
 class Problem(JSONResponse):
@@ -71,9 +71,11 @@ class Problem(JSONResponse):
         content: Mapping[str, Any],
         headers: Mapping[str, str] | None = None,
         errors: Sequence[Wrong] = (),
+        params: Mapping[str, object] | None = None,
     ) -> None:
         self._content = content
         self._errors = errors
+        self._params = dict(params or {})
         listed = _listed(content, errors)
         super().__init__(listed, content["status"], dict(headers or {}), MEDIA_TYPE)
 
@@ -84,7 +86,7 @@ class Problem(JSONResponse):
         translation: Translation | None = state.get(TRANSLATION)
         if translation is not None:
             source = Words(content["title"], content["detail"], [one.detail for one in errors])
-            said = translation(content["status"], content["code"], source, errors)
+            said = translation(content["status"], content["code"], source, errors, self._params)
             content |= {"title": said.title, "detail": said.detail}
             errors = [
                 Wrong(one.field, detail) for one, detail in zip(errors, said.errors, strict=True)
@@ -102,11 +104,14 @@ def problem(
     detail: str,
     *,
     field: str = "",
+    params: Mapping[str, object] | None = None,
     more: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Problem:
-    """A refusal. more: further members, such as what is there instead."""
-    return Problem(_content(status, code, detail, field) | dict(more or {}), headers)
+    """A refusal. params: the values that stand in its detail, by name (kit.errors).
+    more: further members, such as what is there instead."""
+    content = _content(status, code, detail, field) | dict(more or {})
+    return Problem(content, headers, params=params)
 
 
 def of_refusal(error: BusinessError, **more: Any) -> Problem:
@@ -117,6 +122,7 @@ def of_refusal(error: BusinessError, **more: Any) -> Problem:
         error.code,
         error.message,
         field=error.field,
+        params=error.params,
         more={**error.more, **more},
         headers=headers,
     )

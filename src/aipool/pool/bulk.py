@@ -48,7 +48,12 @@ def create_keys(
     of them: the configuration or the expiry.
     """
     if len(lines) > LINES_MAX:
-        raise Invalid("too_many_lines", f"at most {LINES_MAX} keys at once", field="lines")
+        raise Invalid(
+            "too_many_lines",
+            f"at most {LINES_MAX} keys at once",
+            field="lines",
+            params={"most": LINES_MAX},
+        )
     checked = rules.checked_settings(vendor.type, settings, vet)
     rules.check_expiry(expires_at, act.at_ms)
     keys = store.list_keys(tx.connection, vendor.id)

@@ -219,6 +219,7 @@ def delete_key(tx: Transaction, act: Act, key: UpstreamKey) -> None:
             f"{before.name} is the vendor's default key: give it another secret instead, or make "
             "another key the default one",
             field="name",
+            params={"key": before.name},
         )
     store.delete_key(tx.connection, before.id)
     left = store.list_keys(tx.connection, before.vendor_id)
@@ -248,7 +249,12 @@ def get_key(connection: Connection, key_id: int) -> UpstreamKey:
     """The key with this id; raises NotFound when there is none."""
     key = store.key_by_id(connection, key_id)
     if key is None:
-        raise NotFound("key_unknown", f"there is no upstream key {key_id}", field="key_id")
+        raise NotFound(
+            "key_unknown",
+            f"there is no upstream key {key_id}",
+            field="key_id",
+            params={"id": key_id},
+        )
     return key
 
 
@@ -262,7 +268,12 @@ def key_named(connection: Connection, vendor: Vendor, name: str) -> UpstreamKey:
     """Like find_key; raises NotFound when there is none."""
     key = find_key(connection, vendor, name)
     if key is None:
-        raise NotFound("key_unknown", f"vendor {vendor.name} has no key {name!r}", field="name")
+        raise NotFound(
+            "key_unknown",
+            f"vendor {vendor.name} has no key {name!r}",
+            field="name",
+            params={"vendor": vendor.name, "name": name},
+        )
     return key
 
 
@@ -302,17 +313,28 @@ def refuse_expired(key: UpstreamKey, at_ms: int) -> None:
             "key_expired",
             f"{key.name} expired at {iso(key.expires_at)}: it can only be deleted",
             field="expires_at",
+            params={"key": key.name, "ended": iso(key.expires_at)},
         )
 
 
 def name_taken(vendor: Vendor, name: str) -> Conflict:
     """The refusal of a name that another key has."""
-    return Conflict("key_exists", f"vendor {vendor.name} has a key {name} already", field="name")
+    return Conflict(
+        "key_exists",
+        f"vendor {vendor.name} has a key {name} already",
+        field="name",
+        params={"vendor": vendor.name, "name": name},
+    )
 
 
 def default_expires(subject: str) -> Conflict:
     """The refusal of an expiry of the default key."""
-    return Conflict("default_key_expires", f"{subject} does not expire", field="expires_at")
+    return Conflict(
+        "default_key_expires",
+        f"{subject} does not expire",
+        field="expires_at",
+        params={"key": subject},
+    )
 
 
 def _left_behind(before: KeySettings, wanted: KeySettings) -> KeySettings:

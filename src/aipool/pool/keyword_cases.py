@@ -21,9 +21,18 @@ def add_keyword(
     keyword = rules.keyword(vendor_type, phrase, action)
     there = store.list_keywords(tx.connection)
     if _same_phrase(there, keyword) is not None:
-        raise Conflict("keyword_exists", f"{keyword.phrase!r} is a keyword already", field="phrase")
+        raise Conflict(
+            "keyword_exists",
+            f"{keyword.phrase!r} is a keyword already",
+            field="phrase",
+            params={"phrase": keyword.phrase},
+        )
     if len(there) >= rules.KEYWORDS_MAX:
-        raise Conflict("too_many_keywords", f"at most {rules.KEYWORDS_MAX} keywords")
+        raise Conflict(
+            "too_many_keywords",
+            f"at most {rules.KEYWORDS_MAX} keywords",
+            params={"most": rules.KEYWORDS_MAX},
+        )
     added = store.insert_keyword(tx.connection, keyword, at_ms=act.at_ms)
     tx.changes.note_catalogue()
     record(tx, act, "keyword.create", _target(added), after=_fields(added.keyword))
@@ -53,7 +62,12 @@ def delete_keyword(tx: Transaction, act: Act, keyword_id: int) -> None:
     there = store.list_keywords(tx.connection)
     found = next((one for one in there if one.id == keyword_id), None)
     if found is None:
-        raise NotFound("keyword_unknown", f"there is no keyword {keyword_id}", field="keyword_id")
+        raise NotFound(
+            "keyword_unknown",
+            f"there is no keyword {keyword_id}",
+            field="keyword_id",
+            params={"id": keyword_id},
+        )
     store.delete_keyword(tx.connection, keyword_id)
     tx.changes.note_catalogue()
     record(tx, act, "keyword.delete", _target(found), before=_fields(found.keyword))

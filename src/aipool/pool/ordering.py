@@ -82,7 +82,10 @@ def move_key(tx: Transaction, act: Act, vendor: Vendor, name: str, place: int) -
     keys = store.list_keys(tx.connection, vendor.id)
     if not 1 <= place <= len(keys):
         raise Invalid(
-            "order_incomplete", f"a place is a number from 1 to {len(keys)}", field="place"
+            "order_incomplete",
+            f"a place is a number from 1 to {len(keys)}",
+            field="place",
+            params={"least": 1, "most": len(keys)},
         )
     names = [key.name for key in keys if key.id != moved.id]
     names.insert(place - 1, name)

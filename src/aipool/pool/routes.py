@@ -132,7 +132,7 @@ def _add_vendors(router: APIRouter, desk: Desk, keyring: Keyring, vet: Vet) -> N
             service.delete_vendor(tx, act, vendor)
         return desk.done(tx)
 
-    @router.put("/vendors/{vendor_id}/order", response_model=OrderShown)
+    @router.put("/vendors/{vendor_id}/keys/order", response_model=OrderShown)
     def order_keys(vendor_id: Id, sent: OrderSent, act: Acting) -> Response:
         """Puts the keys of a vendor into this order, first = tried first. A version that is no
         longer the newest meets 409 with the `current` order."""
@@ -154,7 +154,10 @@ def _add_vendors(router: APIRouter, desk: Desk, keyring: Keyring, vet: Vet) -> N
                 key = service.get_key(tx.connection, sent.key)
             if key.vendor_id != vendor.id:
                 raise NotFound(
-                    "key_unknown", f"vendor {vendor.name} has no key {sent.key}", field="key"
+                    "key_unknown",
+                    f"vendor {vendor.name} has no key {sent.key}",
+                    field="key",
+                    params={"vendor": vendor.name, "name": sent.key},
                 )
             service.set_default_key(tx, act, key)
         return desk.done(tx, DefaultKeyShown(default_key=sent.key))

@@ -46,7 +46,12 @@ def check_type(vendor_type: str) -> None:
     """Raises Invalid for a kind of vendor this program does not know."""
     if vendor_type not in VENDORS_BY_TYPE:
         known = ", ".join(VENDORS_BY_TYPE)
-        raise Invalid("vendor_type_unknown", f"{vendor_type!r} is none of {known}", field="type")
+        raise Invalid(
+            "vendor_type_unknown",
+            f"{vendor_type!r} is none of {known}",
+            field="type",
+            params={"given": vendor_type, "allowed": known},
+        )
 
 
 def base_url_for(vendor_type: str, given: str, vet: Vet) -> str:
@@ -61,12 +66,16 @@ def base_url_for(vendor_type: str, given: str, vet: Vet) -> str:
                 "base_url_not_allowed",
                 f"a vendor of type {vendor_type} has no address: leave base_url out",
                 field="base_url",
+                params={"type": vendor_type},
             )
         return vendor.base_url or ""
     wanted = given or vendor.base_url
     if wanted is None:
         raise Invalid(
-            "base_url_missing", f"a vendor of type {vendor_type} needs a base_url", field="base_url"
+            "base_url_missing",
+            f"a vendor of type {vendor_type} needs a base_url",
+            field="base_url",
+            params={"type": vendor_type},
         )
     try:
         address = parse_base_url(wanted, vet).text
@@ -74,7 +83,12 @@ def base_url_for(vendor_type: str, given: str, vet: Vet) -> str:
         # A password or a key that was put into it is not repeated.
         shown = "this address" if "@" in wanted else wanted.partition("?")[0]
         said = str(problem).replace(wanted, shown)
-        raise Invalid("base_url_not_allowed", f"{shown}: {said}", field="base_url") from None
+        raise Invalid(
+            "base_url_not_allowed",
+            f"{shown}: {said}",
+            field="base_url",
+            params={"address": shown, **problem.params},
+        ) from None
     if any(carries_key(name) for name, _ in parse_qsl(urlsplit(address).query)):
         raise Invalid(
             "base_url_not_allowed", "leave the key out; it goes into api_key", field="base_url"
@@ -99,7 +113,10 @@ def check_secret(vendor_type: str, secret: str) -> None:
     """Raises Invalid for what cannot stand in the header that presents it."""
     if not secret and needs_secret(vendor_type):
         raise Invalid(
-            "api_key_missing", f"a vendor of type {vendor_type} needs an API key", field="api_key"
+            "api_key_missing",
+            f"a vendor of type {vendor_type} needs an API key",
+            field="api_key",
+            params={"type": vendor_type},
         )
     try:
         auth_headers(VENDORS_BY_TYPE[vendor_type], secret)
@@ -122,7 +139,12 @@ def settings_from(vendor_type: str, given: Mapping[str, Any]) -> KeySettings:
     try:
         return parse_settings(VENDORS_BY_TYPE[vendor_type], given)
     except BadSettings as problem:
-        raise Invalid("config_malformed", problem.message, field=problem.field) from None
+        raise Invalid(
+            "config_malformed",
+            problem.message,
+            field=problem.field,
+            params={"said": problem.message},
+        ) from None
 
 
 def checked_settings(vendor_type: str, given: KeySettings, vet: Vet) -> KeySettings:
@@ -133,7 +155,9 @@ def checked_settings(vendor_type: str, given: KeySettings, vet: Vet) -> KeySetti
     try:
         address = base_url_for(vendor_type, settings.base_url, vet)
     except Invalid as problem:
-        raise Invalid(problem.code, problem.message, field=f"config.{problem.field}") from None
+        raise Invalid(
+            problem.code, problem.message, field=f"config.{problem.field}", params=problem.params
+        ) from None
     return msgspec.structs.replace(settings, base_url=address)
 
 
@@ -184,6 +208,7 @@ def check_concurrency(concurrency: int) -> None:
             "invalid_concurrency",
             f"a whole number from 1 to {CONCURRENCY_MAX}, or 0 for any number",
             field="concurrency",
+            params={"least": 1, "most": CONCURRENCY_MAX},
         )
 
 
@@ -206,7 +231,10 @@ def check_amount(text: str) -> None:
     """Raises Invalid for what is no amount of money such as 20 or 0.5; "" = none."""
     if text and not _AMOUNT.fullmatch(text):
         raise Invalid(
-            "invalid_amount", f"{text!r} is no amount such as 20 or 0.5", field="low_balance"
+            "invalid_amount",
+            f"{text!r} is no amount such as 20 or 0.5",
+            field="low_balance",
+            params={"given": text},
         )
 
 
@@ -220,6 +248,7 @@ def check_low_balance(vendor_type: str, text: str) -> None:
             "balance_not_told",
             f"a vendor of type {vendor_type} tells no balance; {known} do",
             field="low_balance",
+            params={"type": vendor_type, "known": known},
         )
 
 
@@ -230,7 +259,10 @@ def ordering(text: str) -> Ordering:
     except ValueError:
         known = ", ".join(one.value for one in Ordering)
         raise Invalid(
-            "invalid_ordering", f"{text!r} is none of {known}", field="ordering"
+            "invalid_ordering",
+            f"{text!r} is none of {known}",
+            field="ordering",
+            params={"given": text, "allowed": known},
         ) from None
 
 
@@ -240,9 +272,16 @@ def keyword(vendor_type: str, words: str, meaning: Action) -> Keyword:
         try:
             check_type(vendor_type)
         except Invalid as problem:
-            raise Invalid(problem.code, problem.message, field="vendor_type") from None
+            raise Invalid(
+                problem.code, problem.message, field="vendor_type", params=problem.params
+            ) from None
     if meaning not in KEYWORD_ACTIONS:
-        raise Invalid("invalid_action", _actions(meaning.value), field="action")
+        raise Invalid(
+            "invalid_action",
+            f"{meaning.value!r} is none of {_actions()}",
+            field="action",
+            params={"given": meaning.value, "allowed": _actions()},
+        )
     return Keyword(vendor_type, phrase(words), meaning)
 
 
@@ -255,6 +294,7 @@ def phrase(text: str) -> str:
             "invalid_phrase",
             f"a phrase has {PHRASE_CHARACTERS_LEAST} to {PHRASE_CHARACTERS_MAX} characters",
             field="phrase",
+            params={"least": PHRASE_CHARACTERS_LEAST, "most": PHRASE_CHARACTERS_MAX},
         )
     return words
 
@@ -263,12 +303,17 @@ def action(text: str) -> Action:
     """What a keyword means, as a person writes it; raises Invalid."""
     found = next((one for one in KEYWORD_ACTIONS if one.value == text), None)
     if found is None:
-        raise Invalid("invalid_action", _actions(text), field="action")
+        raise Invalid(
+            "invalid_action",
+            f"{text!r} is none of {_actions()}",
+            field="action",
+            params={"given": text, "allowed": _actions()},
+        )
     return found
 
 
-def _actions(text: str) -> str:
-    return f"{text!r} is none of {', '.join(one.value for one in KEYWORD_ACTIONS)}"
+def _actions() -> str:
+    return ", ".join(one.value for one in KEYWORD_ACTIONS)
 
 
 def name_and_secret(line: str) -> tuple[str, str] | None:

@@ -23,6 +23,7 @@ def target_of(connection: Connection, keyring: Keyring, vendor: Vendor, key: Ups
             "api_key_missing",
             f"the secret of {key.name} was dropped when its address changed: give it again",
             field="api_key",
+            params={"key": key.name},
         )
     secret = secret_of(connection, keyring, key)
     address = rules.address_of(vendor.base_url, key.settings)

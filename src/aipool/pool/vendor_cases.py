@@ -148,6 +148,7 @@ def put_vendor(
             "vendor_type_fixed",
             f"vendor {name} is of type {before.type}; make another one of type {vendor_type}",
             field="type",
+            params={"vendor": name, "type": before.type, "wanted": vendor_type},
         )
     rules.check_concurrency(concurrency)
     rules.check_low_balance(vendor_type, low_balance)
@@ -178,6 +179,7 @@ def delete_vendor(tx: Transaction, act: Act, vendor: Vendor) -> None:
             "vendor_in_use",
             f"vendor {before.name} serves {', '.join(models[:_NAMED_MAX])}{more}: "
             "give these models other routes first",
+            params={"vendor": before.name, "models": ", ".join(models[:_NAMED_MAX]) + more},
         )
     keys = [key.name for key in store.list_keys(tx.connection, before.id)]
     store.delete_vendor(tx.connection, before.id)
@@ -190,7 +192,12 @@ def get_vendor(connection: Connection, name: str) -> Vendor:
     """The vendor of this name; raises NotFound when there is none."""
     vendor = store.vendor_by_name(connection, name)
     if vendor is None:
-        raise NotFound("vendor_unknown", f"there is no vendor {name!r}", field="vendor")
+        raise NotFound(
+            "vendor_unknown",
+            f"there is no vendor {name!r}",
+            field="vendor",
+            params={"vendor": name},
+        )
     return vendor
 
 
@@ -198,7 +205,12 @@ def vendor_by_id(connection: Connection, vendor_id: int) -> Vendor:
     """The vendor with this id; raises NotFound when there is none."""
     vendor = store.vendor_by_id(connection, vendor_id)
     if vendor is None:
-        raise NotFound("vendor_unknown", f"there is no vendor {vendor_id}", field="vendor_id")
+        raise NotFound(
+            "vendor_unknown",
+            f"there is no vendor {vendor_id}",
+            field="vendor_id",
+            params={"vendor": vendor_id},
+        )
     return vendor
 
 
@@ -209,7 +221,12 @@ def list_vendors(connection: Connection) -> list[Vendor]:
 
 def _refuse_taken(connection: Connection, name: str) -> None:
     if store.vendor_by_name(connection, name) is not None:
-        raise Conflict("vendor_exists", f"there is a vendor {name!r} already", field="name")
+        raise Conflict(
+            "vendor_exists",
+            f"there is a vendor {name!r} already",
+            field="name",
+            params={"name": name},
+        )
 
 
 def _store_change(tx: Transaction, act: Act, before: Vendor, after: Vendor) -> None:
@@ -264,6 +281,7 @@ def _refuse_forwarded_keys(tx: Transaction, vendor: Vendor, reentered: Collectio
             f"vendor {vendor.name} moves to another host: give {', '.join(missing)} again "
             "with it, or delete them first",
             field="base_url",
+            params={"vendor": vendor.name, "keys": ", ".join(missing)},
         )
 
 

@@ -168,36 +168,6 @@ def balances_after(connection: Connection, keys: Collection[str]) -> dict[str, i
     return {row[0]: row[1] for row in _BY_KEYS.fetch(connection, keys)}
 
 
-def some_windows(
-    connection: Connection, after: tuple[str, int], limit: int
-) -> list[tuple[str, int]]:
-    """Windows of limits in the order of their key, behind this one; lifetimes are left out."""
-    table = budgets.c
-    name, number = after
-    statement = (
-        sa.select(table.budget, table.window_no)
-        .where(
-            table.budget >= name,
-            sa.or_(table.budget > name, table.window_no > number),
-            table.window_no != 0,
-        )
-        .order_by(table.budget, table.window_no)
-        .limit(limit)
-    )
-    return [(row[0], row[1]) for row in connection.execute(statement)]
-
-
-_DELETE_WINDOW = BulkStatement(
-    sa.text("DELETE FROM budgets WHERE budget = :budget AND window_no = :window AND leased = 0"),
-    ("budget", "window"),
-)
-
-
-def delete_windows(connection: Connection, keys: Sequence[tuple[str, int]]) -> None:
-    """Deletes windows of which nothing is lent."""
-    _DELETE_WINDOW.run(connection, sorted(keys))
-
-
 # --- system accounts ------------------------------------------------------------------------
 
 
@@ -355,6 +325,36 @@ def budget(connection: Connection, name: str, window: int) -> Budget | None:
         )
     ).first()
     return Budget(*row) if row else None
+
+
+def some_windows(
+    connection: Connection, after: tuple[str, int], limit: int
+) -> list[tuple[str, int]]:
+    """Windows of limits in the order of their key, behind this one; lifetimes are left out."""
+    table = budgets.c
+    name, number = after
+    statement = (
+        sa.select(table.budget, table.window_no)
+        .where(
+            table.budget >= name,
+            sa.or_(table.budget > name, table.window_no > number),
+            table.window_no != 0,
+        )
+        .order_by(table.budget, table.window_no)
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in connection.execute(statement)]
+
+
+_DELETE_WINDOW = BulkStatement(
+    sa.text("DELETE FROM budgets WHERE budget = :budget AND window_no = :window AND leased = 0"),
+    ("budget", "window"),
+)
+
+
+def delete_windows(connection: Connection, keys: Sequence[tuple[str, int]]) -> None:
+    """Deletes windows of which nothing is lent."""
+    _DELETE_WINDOW.run(connection, sorted(keys))
 
 
 # --- leases ---------------------------------------------------------------------------------

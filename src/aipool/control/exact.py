@@ -1,0 +1,90 @@
+"""What is asked under /api is what is meant, or it is refused: no parameter that is not known, and
+no field twice.
+
+A parameter that is passed over gives more than was asked for: a mistyped filter of a file gives all
+of it. Of a field that is there twice programs take the first or the last, as they please: who reads
+the request on its way may read another amount than the one that is moved.
+
+Refusals (kit.errors):
+    unknown_parameter, repeated_field       422
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from fastapi import Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from aipool.control.access import is_guarded
+from aipool.kit.errors import Invalid
+from aipool.kit.problems import field_name
+
+
+async def check_exact(request: Request) -> None:
+    """A dependency of every route of the application. Raises Invalid."""
+    route = request.scope["route"]
+    if not isinstance(route, APIRoute) or not is_guarded(route.path):
+        return
+    _check_parameters(request, route)
+    if route.body_field is not None:
+        check_fields(await request.body())
+
+
+def _check_parameters(request: Request, route: APIRoute) -> None:
+    known = _parameters_of(route)
+    for name in request.query_params:
+        if name not in known:
+            shown = field_name(["query", name])
+            raise Invalid(
+                "unknown_parameter",
+                f"there is no parameter {shown} here",
+                field=shown,
+                params={"name": shown},
+            )
+
+
+_parameters: WeakKeyDictionary[Callable[..., Any], frozenset[str]] = WeakKeyDictionary()
+
+
+def _parameters_of(route: APIRoute) -> frozenset[str]:
+    """What the address of this route may say behind its `?`."""
+    known = _parameters.get(route.endpoint)
+    if known is None:
+        known = _parameters[route.endpoint] = frozenset(_names(route.dependant))
+    return known
+
+
+def _names(dependant: Dependant) -> Iterator[str]:
+    for parameter in dependant.query_params:
+        yield parameter.alias
+    for part in dependant.dependencies:
+        yield from _names(part)
+
+
+def check_fields(body: bytes) -> None:
+    """Raises Invalid when an object of this JSON has a field twice. What is no JSON is left to
+    who reads it."""
+    try:
+        json.loads(body, object_pairs_hook=_object)
+    except ValueError:
+        return
+    except RecursionError:
+        raise HTTPException(400) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                shown = field_name(["body", name])
+                raise Invalid("repeated_field", "a field is sent once", field=shown)
+            seen.add(name)
+    return made

@@ -1,0 +1,136 @@
+"""What is asked under /api is what is meant: no parameter that is not known, no field twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from aipool.accounts.types import Role
+from aipool.control.described import document
+from aipool.control.openapi import operations
+from tests.control.api_rig import Api, api
+
+GETS = [
+    (path, [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"])
+    for method, path, operation in operations(document())
+    if method == "GET" and path.startswith("/api/")
+]
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with api(tmp_path_factory.mktemp("exact") / "data") as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def person(opened: Api) -> Api:
+    return opened.signed_in()
+
+
+def twice(text: bytes) -> dict[str, Any]:
+    return {"code": "repeated_field", "field": text.decode()}
+
+
+# --- parameters -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("path", "names"), GETS, ids=[path for path, _ in GETS])
+def test_every_route_refuses_a_parameter_that_it_does_not_have(
+    opened: Api, path: str, names: list[str]
+) -> None:
+    target = path.replace("{name}", "m1").replace("{request_id}", "req_1")
+    target = "/".join("1" if part[:1] == "{" else part for part in target.split("/"))
+
+    found = opened.refused(422, "GET", f"{target}?nonsense=1")
+    known = [opened.ask("GET", f"{target}?{name}=x") for name in names]
+
+    assert (found["code"], found["field"]) == ("unknown_parameter", "nonsense")
+    assert "unknown_parameter" not in {said.json["code"] for said in known if said.status == 422}
+
+
+def test_a_mistyped_filter_of_a_file_gives_no_file(person: Api) -> None:
+    for path in ("/api/calls/export", "/api/balance-flow/export"):
+        assert person.refused(422, "GET", f"{path}?tokn=7")["field"] == "tokn"
+    person.good("GET", "/api/calls?from=2026-01-01&to=2026-01-02&limit=1")
+    person.good("GET", "/api/usage?range=24h")
+
+
+def test_a_change_has_no_unknown_parameter_either(person: Api) -> None:
+    found = person.refused(422, "POST", "/api/tokens?dry_run=1", {"name": "dry"})
+
+    assert found["field"] == "dry_run"
+    assert person.good("GET", "/api/tokens")["items"] == []
+
+
+def test_a_stranger_learns_nothing_of_parameters(opened: Api) -> None:
+    assert opened.ask("GET", "/api/calls?nonsense=1", headers={}).status == 401
+
+
+def test_the_name_of_a_parameter_is_told_short_and_printable(person: Api) -> None:
+    found = person.refused(422, "GET", f"/api/calls?%00{'x' * 5_000}=1")
+
+    assert len(found["field"]) <= 200
+    assert found["field"].isprintable()
+    assert len(found["detail"]) < 400
+
+
+# --- bodies ---------------------------------------------------------------------------------------
+
+
+def test_a_field_that_is_there_twice_is_refused_and_nothing_is_done(person: Api) -> None:
+    found = person.refused(422, "POST", "/api/tokens", b'{"name": "first", "name": "second"}')
+
+    assert twice(b"name").items() <= found.items()
+    assert person.good("GET", "/api/tokens")["items"] == []
+
+
+def test_an_amount_that_is_there_twice_moves_no_money(opened: Api, person: Api) -> None:
+    assert person.user is not None
+    admin = opened.signed_in(Role.ADMIN)
+    target = f"/api/admin/users/{person.user.id}/adjust"
+    headers = {**admin.credentials(), "Idempotency-Key": "twice"}
+
+    said = admin.ask(
+        "POST", target, b'{"amount": "1", "reason": "x", "\\u0061mount": "1000"}', headers
+    )
+
+    assert (said.status, said.json["field"]) == (422, "amount")
+    assert admin.good("GET", f"/api/admin/users/{person.user.id}")["balance"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"name": "x", "limits": {"rpm": 1, "tpm": 2, "rpm": 3}}', "rpm"),
+        (b'{"lines": [{"a": 1}, {"a": 1, "a": 1}]}', "a"),
+        (b'{"\\ud800": 1, "\\ud800": 2}', "?"),
+        (b'{"' + b"k" * 300 + b'": 1, "' + b"k" * 300 + b'": 2}', "k" * 200),
+        ('{"n": 1, "n": 2}'.encode("utf-16"), "n"),
+    ],
+)
+def test_a_field_is_found_twice_wherever_it_stands(person: Api, body: bytes, field: str) -> None:
+    found = person.refused(422, "POST", "/api/tokens", body)
+
+    assert (found["code"], found["field"]) == ("repeated_field", field)
+
+
+def test_what_is_no_json_or_has_no_end_is_refused_as_before(person: Api) -> None:
+    assert person.refused(422, "POST", "/api/tokens", b'{"a": 1, "a": 2')["code"] == (
+        "malformed_request"
+    )
+    deep = b'{"a":' * 50_000 + b"1" + b"}" * 50_000
+    assert person.ask("POST", "/api/tokens", deep).status == 400
+    text = json.dumps({"name": "x"}).encode()
+    plain = {**person.credentials(), "Content-Type": "text/plain"}
+    assert person.ask("POST", "/api/tokens", text, plain).status == 422
+
+
+def test_the_same_name_in_different_objects_is_no_repetition(person: Api) -> None:
+    body = b'{"file": "{}", "cny_per_usd": "7", "cny_per_usd_of": {"cny_per_usd": 1}}'
+
+    assert person.refused(422, "POST", "/api/tokens", body)["code"] == "malformed_request"
