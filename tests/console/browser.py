@@ -30,6 +30,7 @@ WORDS: dict[str, dict[str, str]] = {
         "register": "Register",
         "login": "Log in",
         "phone": "Phone number",
+        "who": "Phone number or e-mail",
         "password": "Password",
         "tokens": "API Tokens",
         "create": "Create Token",
@@ -48,6 +49,7 @@ WORDS: dict[str, dict[str, str]] = {
         "register": "注册",
         "login": "登录",
         "phone": "手机号",
+        "who": "手机号或邮箱",
         "password": "密码",
         "tokens": "令牌管理",
         "create": "创建令牌",
@@ -101,15 +103,24 @@ class Visit:
     def button(self, name: str, *, exact: bool = True) -> Any:
         return self.page.get_by_role("button", name=self.word(name), exact=exact)
 
-    def register(self, phone: str) -> None:
+    def register(self, phone: str, password: str = PASSWORD) -> None:
         """Makes an account, from the button at the upper right on."""
         page = self.page
         self.go("/login")
         page.get_by_role("banner").get_by_role("link", name=self.word("register")).click()
         page.get_by_label(self.word("phone"), exact=True).fill(phone)
-        page.get_by_label(self.word("password"), exact=True).fill(PASSWORD)
+        page.get_by_label(self.word("password"), exact=True).fill(password)
         page.locator("form").get_by_role("button", name=self.word("register")).click()
         page.wait_for_url("**/console")
+
+    def log_in(self, who: str, password: str = PASSWORD, *, here: bool = False) -> None:
+        """Presses the button. here: on the login that is shown."""
+        page = self.page
+        if not here:
+            self.go("/login")
+        page.get_by_label(self.word("who")).fill(who)
+        page.get_by_label(self.word("password"), exact=True).fill(password)
+        page.locator("form").get_by_role("button", name=self.word("login")).click()
 
     def credit(self, phone: str, amount: str) -> None:
         """An administrator gives money."""

@@ -31,6 +31,7 @@ def test_from_registering_to_a_deleted_token(
         person.credit(phone, "12.5")
         page.get_by_role("navigation").get_by_role("link", name=person.word("tokens")).click()
         page.get_by_text(person.word("empty")).wait_for()
+        assert page.get_by_role("alert").count() == 0, "nobody reads along on loopback"
 
         key = person.create_token("production")
 

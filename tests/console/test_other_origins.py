@@ -1,4 +1,5 @@
 """On plain HTTP at an address of the LAN browsers hide the clipboard; keys are copied all the same.
+Passwords can be read on the way there, and every page says so.
 
 The platform, the browser and the test live in a network of their own, which has that address.
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.console.browser import browser, needs_browser, visit
+from tests.console.browser import AXE, Visit, browser, needs_browser, visit
 from tests.platform import ROOT, platform, simple_catalogue
 
 ADDRESS = "10.77.0.1"
@@ -53,7 +54,10 @@ def _copy_a_key() -> None:
     ):
         page = person.page
         assert ADDRESS in served.url
+        person.go("/login")
+        _warned(person, "Not encrypted: passwords travel readable")
         person.register("13800138021")
+        _warned(person, "Not encrypted: passwords travel readable")
         assert page.evaluate("[isSecureContext, typeof navigator.clipboard]") == [
             False,
             "undefined",
@@ -69,7 +73,18 @@ def _copy_a_key() -> None:
         field.focus()
         page.keyboard.press("Control+V")
         assert field.input_value() == key
+        with visit(chrome, served, "zh-CN") as other:
+            other.go("/login")
+            _warned(other, "连接未加密：密码以明文传输")
     print("copied without a clipboard")
+
+
+def _warned(person: Visit, words: str) -> None:
+    """S-06: in words, and so that everybody can read them."""
+    alert = person.page.get_by_role("alert").filter(has_text=words)
+    alert.wait_for()
+    assert "https://" in alert.inner_text() and "TLS" in alert.inner_text()
+    assert not AXE.is_file() or not person.axe()
 
 
 if __name__ == "__main__":

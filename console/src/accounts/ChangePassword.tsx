@@ -1,5 +1,6 @@
 import { Button, Group, PasswordInput, Stack } from "@mantine/core";
 import { useForm } from "@mantine/form";
+import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { api } from "../api/client";
@@ -8,11 +9,13 @@ import { notices } from "../kit/notices";
 import { ProblemAlert } from "../kit/ProblemAlert";
 import { queries } from "../kit/queries";
 import { NewPasswordField } from "./PasswordField";
+import { meQuery } from "./queries";
 import { Section } from "./Section";
 
 /** Another password; every other session ends with the old one. */
-export function ChangePassword() {
+export function ChangePassword({ onSaved }: { onSaved?: () => void }) {
   const { t } = useTranslation("accounts");
+  const { data: me } = useQuery(meQuery);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<unknown>(null);
   const form = useForm({ initialValues: { current_password: "", password: "" } });
@@ -25,6 +28,7 @@ export function ChangePassword() {
       form.reset();
       notices.done(t("changePassword.done"));
       await queries.invalidateQueries({ queryKey: ["me"] });
+      onSaved?.();
     } catch (error) {
       setProblem(refusedFields(form, error, ["current_password", "password"]));
     } finally {
@@ -47,6 +51,7 @@ export function ChangePassword() {
           <NewPasswordField
             {...form.getInputProps("password")}
             label={t("changePassword.another")}
+            ofOperator={me !== undefined && me.role !== "user"}
           />
           <ProblemAlert error={problem} />
           <Group>

@@ -1,30 +1,25 @@
 import { Button, Group, TextInput, type TextInputProps } from "@mantine/core";
-import { useEffect, useState } from "react";
+import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { api, Problem } from "../api/client";
 import type { Language } from "../kit/languages";
 import { notices } from "../kit/notices";
 import { withProof } from "./proof";
+import { useWait } from "./useWait";
 
 interface CodeFieldProps extends TextInputProps {
   purpose: "register" | "reset" | "verify";
   channel: "phone" | "email";
   address: string;
+  /** Takes the handle that the code is good with; the form sends both. */
+  onAsked: (handle: string) => void;
 }
 
 /** A code that is sent by SMS or mail, and the button that has it sent. */
-export function CodeField({ purpose, channel, address, ...input }: CodeFieldProps) {
+export function CodeField({ purpose, channel, address, onAsked, ...input }: CodeFieldProps) {
   const { t, i18n } = useTranslation("accounts");
-  const [wait, setWait] = useState(0);
+  const [wait, setWait] = useWait();
   const [busy, setBusy] = useState(false);
-
-  useEffect(() => {
-    if (wait <= 0) {
-      return;
-    }
-    const timer = setTimeout(() => setWait(wait - 1), 1000);
-    return () => clearTimeout(timer);
-  }, [wait]);
 
   async function send() {
     setBusy(true);
@@ -42,8 +37,11 @@ export function CodeField({ purpose, channel, address, ...input }: CodeFieldProp
           }),
         () => undefined,
       );
+      if (data) {
+        onAsked(data.handle);
+        setWait(data.resend_after_seconds);
+      }
       notices.done(t("code.sent"));
-      setWait(data?.resend_after_seconds ?? 0);
     } catch (error) {
       notices.failed(error);
       setWait(error instanceof Problem ? error.retryAfterSeconds : 0);
@@ -53,18 +51,22 @@ export function CodeField({ purpose, channel, address, ...input }: CodeFieldProp
   }
 
   return (
-    <Group align="flex-end" gap="xs" wrap="nowrap">
-      <TextInput
-        label={t(`code.${channel}`)}
-        inputMode="numeric"
-        autoComplete="one-time-code"
-        maxLength={10}
-        style={{ flex: 1 }}
-        {...input}
-      />
-      <Button variant="default" onClick={send} loading={busy} disabled={wait > 0 || !address}>
-        {wait > 0 ? t("code.wait", { seconds: wait }) : t("code.send")}
-      </Button>
-    </Group>
+    <TextInput
+      label={t(`code.${channel}`)}
+      inputMode="numeric"
+      autoComplete="one-time-code"
+      maxLength={10}
+      // Beside the field itself, whatever stands over and under it.
+      inputContainer={(field) => (
+        <Group gap="xs" wrap="nowrap" my={5}>
+          <div style={{ flex: 1 }}>{field}</div>
+          <Button variant="default" onClick={send} loading={busy} disabled={wait > 0 || !address}>
+            {wait > 0 ? t("code.wait", { seconds: wait }) : t("code.send")}
+          </Button>
+        </Group>
+      )}
+      styles={{ wrapper: { margin: 0 } }}
+      {...input}
+    />
   );
 }

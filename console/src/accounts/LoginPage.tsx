@@ -4,10 +4,12 @@ import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { api, Problem } from "../api/client";
+import { refusedFields } from "../kit/forms";
 import { ProblemAlert } from "../kit/ProblemAlert";
 import { FormCard } from "./FormCard";
 import { withProof } from "./proof";
 import { someoneCame } from "./queries";
+import { useWait } from "./useWait";
 
 /** Phone number and password, and a code where the account has a second factor. */
 export function LoginPage() {
@@ -18,6 +20,7 @@ export function LoginPage() {
   const [busy, setBusy] = useState(false);
   const [working, setWorking] = useState(false);
   const [problem, setProblem] = useState<unknown>(null);
+  const [wait, setWait] = useWait();
   const form = useForm({
     mode: "uncontrolled",
     initialValues: { login: "", password: "", code: "" },
@@ -42,7 +45,8 @@ export function LoginPage() {
       if (error instanceof Problem && error.code === "totp_needed") {
         setAsksCode(true);
       } else {
-        setProblem(error);
+        setWait(error instanceof Problem ? error.retryAfterSeconds : 0);
+        setProblem(asksCode ? refusedFields(form, error, ["code"]) : error);
       }
     } finally {
       setBusy(false);
@@ -69,7 +73,9 @@ export function LoginPage() {
         <TextInput
           label={t("login.code")}
           description={t("login.codeHint")}
-          inputMode="numeric"
+          // A recovery code has letters, which a keyboard of digits has not.
+          autoCapitalize="none"
+          spellCheck={false}
           autoComplete="one-time-code"
           autoFocus
           key={form.key("code")}
@@ -77,8 +83,8 @@ export function LoginPage() {
         />
       )}
       <ProblemAlert error={problem} />
-      <Button type="submit" loading={busy} fullWidth>
-        {t("login.submit")}
+      <Button type="submit" loading={busy} disabled={wait > 0} fullWidth>
+        {wait > 0 ? t("login.wait", { seconds: wait }) : t("login.submit")}
       </Button>
       <Text size="sm" c="dimmed" role="status">
         {working ? t("working") : ""}

@@ -19,6 +19,7 @@ import { tokensSummaryQuery } from "../api_tokens/queries";
 import { curl } from "../api_tokens/snippets";
 import { Copyable, Snippet } from "../kit/Copyable";
 import { nanoOf } from "../kit/money";
+import { Amount } from "../site/Amount";
 import { siteQuery, useBaseUrl, useMoney } from "../site/queries";
 import { meQuery } from "./queries";
 
@@ -47,7 +48,7 @@ export function OverviewPage() {
         </Alert>
       )}
       <SimpleGrid cols={{ base: 1, xs: 2, md: 3 }}>
-        <Figure label={t("overview.balance")} value={money(balance, 2)} />
+        <Figure label={t("overview.balance")} value={<Amount cny={balance} />} />
         <Figure label={t("overview.tokens")} value={String(tokens?.total ?? "–")} />
       </SimpleGrid>
       <Stack className="aipool-card" p="lg" gap="sm">
@@ -98,13 +99,13 @@ export function OverviewPage() {
   );
 }
 
-function Figure({ label, value }: { label: string; value: string }) {
+function Figure({ label, value }: { label: string; value: React.ReactNode }) {
   return (
     <div className="aipool-card" style={{ padding: "18px 20px" }}>
       <Text size="sm" c="dimmed">
         {label}
       </Text>
-      <Text fz={28} fw={700} lh={1.3}>
+      <Text fz={28} fw={700} lh={1.3} component="div">
         {value}
       </Text>
     </div>

@@ -14,13 +14,20 @@ import { STRENGTHS, strengthOf } from "./strength";
 
 const COLORS = { weak: "red", fair: "orange", good: "teal", strong: "green" } as const;
 
+interface NewPasswordFieldProps extends PasswordInputProps {
+  value?: string;
+  /** Whose it is may change more than what is their own. */
+  ofOperator?: boolean;
+}
+
 /** A password that is to be used from now on, with the rules and how strong it is. */
-export function NewPasswordField(props: PasswordInputProps & { value?: string }) {
+export function NewPasswordField({ ofOperator = false, ...props }: NewPasswordFieldProps) {
   const { t } = useTranslation("accounts");
   const { data: site } = useQuery(siteQuery);
   const hintId = useId();
   const password = props.value ?? "";
-  const least = site?.password.characters_least ?? 8;
+  const rules = site?.password;
+  const least = (ofOperator ? rules?.characters_least_admin : rules?.characters_least) ?? 8;
   const strength = password.length < least ? "weak" : strengthOf(password);
   return (
     <Stack gap={6}>
@@ -30,7 +37,7 @@ export function NewPasswordField(props: PasswordInputProps & { value?: string })
         autoComplete="new-password"
         label={t("password.label")}
         description={t("password.rules", { least })}
-        maxLength={site?.password.characters_max}
+        maxLength={rules?.characters_max}
         aria-describedby={hintId}
         visibilityToggleButtonProps={{ "aria-label": t("password.show") }}
         {...props}

@@ -3,12 +3,14 @@ import { useForm } from "@mantine/form";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
-import { Trans, useTranslation } from "react-i18next";
-import { api } from "../api/client";
+import { useTranslation } from "react-i18next";
+import { api, Problem } from "../api/client";
 import { refusedFields } from "../kit/forms";
 import type { Language } from "../kit/languages";
 import { ProblemAlert } from "../kit/ProblemAlert";
+import { queries } from "../kit/queries";
 import { type Site, siteQuery } from "../site/queries";
+import { AgreeWords } from "./AgreeWords";
 import { CodeField } from "./CodeField";
 import { FormCard } from "./FormCard";
 import { NewPasswordField } from "./PasswordField";
@@ -48,8 +50,10 @@ function RegisterForm({ site }: { site: Site }) {
       phone: "",
       password: "",
       phone_code: "",
+      phone_code_handle: "",
       email: "",
       email_code: "",
+      email_code_handle: "",
       invitation: invitation ?? "",
       terms_version: false,
     },
@@ -71,9 +75,11 @@ function RegisterForm({ site }: { site: Site }) {
         phone: values.phone.trim(),
         password: values.password,
         phone_code: values.phone_code.trim(),
+        phone_code_handle: values.phone_code_handle,
         name: "",
         email: values.email.trim(),
         email_code: values.email_code.trim(),
+        email_code_handle: values.email_code_handle,
         invitation: values.invitation.trim(),
         terms_version: site.terms_version,
         privacy_version: site.privacy_version,
@@ -91,6 +97,11 @@ function RegisterForm({ site }: { site: Site }) {
       await navigate({ to: "/console", replace: true });
     } catch (error) {
       setProblem(refusedFields(form, error, FIELDS));
+      if (error instanceof Problem && error.code === "terms_not_agreed") {
+        // They changed while this page was open: the next try is about those in force.
+        form.setFieldValue("terms_version", false);
+        await queries.invalidateQueries({ queryKey: siteQuery.queryKey });
+      }
     } finally {
       setBusy(false);
     }
@@ -126,6 +137,7 @@ function RegisterForm({ site }: { site: Site }) {
           purpose="register"
           channel="phone"
           address={form.values.phone.trim()}
+          onAsked={(handle) => form.setFieldValue("phone_code_handle", handle)}
           required={site.registration.verify_phone === "required"}
           {...form.getInputProps("phone_code")}
         />
@@ -144,6 +156,7 @@ function RegisterForm({ site }: { site: Site }) {
             purpose="register"
             channel="email"
             address={form.values.email.trim()}
+            onAsked={(handle) => form.setFieldValue("email_code_handle", handle)}
             {...form.getInputProps("email_code")}
           />
         </>
@@ -157,16 +170,7 @@ function RegisterForm({ site }: { site: Site }) {
       )}
       {asksTerms && (
         <Checkbox
-          label={
-            <Trans
-              t={t}
-              i18nKey={site.privacy_version ? "register.agreeBoth" : "register.agree"}
-              components={{
-                terms: <Anchor href="/terms" target="_blank" inherit underline="always" />,
-                privacy: <Anchor href="/privacy" target="_blank" inherit underline="always" />,
-              }}
-            />
-          }
+          label={<AgreeWords site={site} />}
           {...form.getInputProps("terms_version", { type: "checkbox" })}
         />
       )}

@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
-import { api } from "../api/client";
+import { api, Problem } from "../api/client";
 import { refusedFields } from "../kit/forms";
 import { ProblemAlert } from "../kit/ProblemAlert";
 import { siteQuery } from "../site/queries";
@@ -28,8 +28,10 @@ export function ResetPage() {
   const link = useLinkSecret();
   const [busy, setBusy] = useState(false);
   const [done, setDone] = useState(false);
+  // The link is of an account without a number and an address: one is named here.
+  const [nameless, setNameless] = useState(false);
   const [problem, setProblem] = useState<unknown>(null);
-  const form = useForm({ initialValues: { login: "", code: "", password: "" } });
+  const form = useForm({ initialValues: { login: "", code: "", code_handle: "", password: "" } });
   const canSend = site?.registration.can_text || site?.registration.can_mail;
 
   async function submit(values: typeof form.values) {
@@ -37,12 +39,18 @@ export function ResetPage() {
     setProblem(null);
     const { password } = values;
     const body = link
-      ? { password, link }
-      : { password, login: values.login.trim(), code: values.code.trim() };
+      ? { password, link, login: values.login.trim() }
+      : {
+          password,
+          login: values.login.trim(),
+          code: values.code.trim(),
+          code_handle: values.code_handle,
+        };
     try {
       await api.POST("/api/auth/reset", { body });
       setDone(true);
     } catch (error) {
+      setNameless((was) => was || (error instanceof Problem && error.code === "address_needed"));
       setProblem(refusedFields(form, error, ["login", "code", "password"]));
     } finally {
       setBusy(false);
@@ -65,6 +73,16 @@ export function ResetPage() {
   }
   return (
     <FormCard title={t("reset.title")} text={t("reset.text")} onSubmit={form.onSubmit(submit)}>
+      {link && nameless && (
+        <TextInput
+          label={t("login.login")}
+          description={t("reset.nameless")}
+          autoComplete="username"
+          maxLength={254}
+          autoFocus
+          {...form.getInputProps("login")}
+        />
+      )}
       {!link && (
         <>
           <TextInput
@@ -77,6 +95,7 @@ export function ResetPage() {
             purpose="reset"
             channel={form.values.login.includes("@") ? "email" : "phone"}
             address={form.values.login.trim()}
+            onAsked={(handle) => form.setFieldValue("code_handle", handle)}
             {...form.getInputProps("code")}
           />
         </>

@@ -27,8 +27,13 @@ import { useStepUp } from "./StepUp";
 
 type Begun = Answer<"/api/me/totp", "post">;
 
+interface SecondFactorProps {
+  /** It is on, and the recovery codes, which are not shown again, are kept. */
+  onSaved?: () => void;
+}
+
 /** A device that shows a code, beside the password. */
-export function SecondFactor() {
+export function SecondFactor({ onSaved }: SecondFactorProps) {
   const { t } = useTranslation(["accounts", "kit"]);
   const { data: me } = useQuery(meQuery);
   const [begun, setBegun] = useState<Begun | null>(null);
@@ -90,7 +95,15 @@ export function SecondFactor() {
           }}
         />
       )}
-      {codes && <RecoveryCodes codes={codes} onClose={() => setCodes(null)} />}
+      {codes && (
+        <RecoveryCodes
+          codes={codes}
+          onClose={() => {
+            setCodes(null);
+            onSaved?.();
+          }}
+        />
+      )}
       <ConfirmDialog
         opened={leaving}
         onClose={() => setLeaving(false)}

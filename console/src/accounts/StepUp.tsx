@@ -83,7 +83,14 @@ function StepUpDialog({ onDone, onClose }: { onDone: () => void; onClose: () => 
         <Stack>
           <Text size="sm">{t("stepUp.text")}</Text>
           {me?.totp ? (
-            <TextInput label={t("login.code")} inputMode="numeric" {...field} />
+            <TextInput
+              label={t("login.code")}
+              description={t("login.codeHint")}
+              autoComplete="one-time-code"
+              autoCapitalize="none"
+              spellCheck={false}
+              {...field}
+            />
           ) : (
             <PasswordInput
               label={t("password.label")}

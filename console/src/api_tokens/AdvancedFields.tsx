@@ -2,16 +2,20 @@ import { Button, Checkbox, Collapse, SimpleGrid, Stack, Textarea, TextInput } fr
 import { useDisclosure } from "@mantine/hooks";
 import { IconChevronDown, IconChevronRight } from "@tabler/icons-react";
 import { useTranslation } from "react-i18next";
-import type { Form } from "./TokenDialog";
+import { CONTENT_DAYS_MAX, type Form } from "./form";
 
 const COUNTS = ["rpm", "tpm", "concurrency", "requests_per_day"] as const;
 
-/** What most tokens do without: addresses, limits of calls, the playground. */
+/** What most tokens do without: addresses, limits of calls, the playground, what was said. */
 export function AdvancedFields({ form }: { form: Form }) {
   const { t } = useTranslation("api_tokens");
-  const { ips, playground_allowed } = form.values;
-  const isUsed = ips !== "" || !playground_allowed || COUNTS.some((name) => form.values[name]);
-  const isWrong = "ips" in form.errors || COUNTS.some((name) => name in form.errors);
+  const { ips, playground_allowed, content_days } = form.values;
+  const isUsed =
+    ips !== "" ||
+    !playground_allowed ||
+    content_days !== "" ||
+    COUNTS.some((name) => form.values[name]);
+  const isWrong = ["ips", "content_days", ...COUNTS].some((name) => name in form.errors);
   const [opened, { toggle }] = useDisclosure(isUsed);
   const Icon = opened || isWrong ? IconChevronDown : IconChevronRight;
   return (
@@ -54,6 +58,13 @@ export function AdvancedFields({ form }: { form: Form }) {
             label={t("form.playground")}
             description={t("form.playgroundHint")}
             {...form.getInputProps("playground_allowed", { type: "checkbox" })}
+          />
+          <TextInput
+            label={t("form.content_days")}
+            description={t("form.contentHint", { most: CONTENT_DAYS_MAX })}
+            placeholder={t("form.contentOff")}
+            inputMode="numeric"
+            {...form.getInputProps("content_days")}
           />
         </Stack>
       </Collapse>

@@ -3,18 +3,17 @@ import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { notices } from "../kit/notices";
 import { DeleteDialog } from "./DeleteDialog";
-import { changeMany, type Token, tokensChanged } from "./queries";
+import { changeAndTell } from "./many";
+import { type Token, tokensChanged } from "./queries";
 
 /** What is done with many tokens at once. */
 export function Bulk({ tokens, onDone }: { tokens: Token[]; onDone: () => void }) {
   const { t } = useTranslation("api_tokens");
   const [deleting, setDeleting] = useState(false);
-  const ids = tokens.map((token) => token.id);
 
   async function change(action: "enable" | "disable") {
     try {
-      const { results } = await changeMany(ids, action);
-      notices.done(t("bulk.done", { count: results.filter((result) => result.ok).length }));
+      await changeAndTell(t, tokens, action, (count) => t("bulk.done", { count }));
       onDone();
     } catch (error) {
       notices.failed(error);

@@ -5,7 +5,8 @@ import { ConfirmDialog } from "../kit/ConfirmDialog";
 import { notices } from "../kit/notices";
 import { ProblemAlert } from "../kit/ProblemAlert";
 import { fromNow } from "../kit/times";
-import { changeMany, deleteToken, type Token, tokensChanged } from "./queries";
+import { changeAndTell } from "./many";
+import { deleteToken, type Token, tokensChanged } from "./queries";
 
 const NAMED_MAX = 8;
 
@@ -23,13 +24,10 @@ export function DeleteDialog({ tokens, onClose }: { tokens: Token[]; onClose: ()
     try {
       if (tokens.length === 1 && first) {
         await deleteToken(first.id);
+        notices.done(t("delete.done", { count: 1 }));
       } else {
-        await changeMany(
-          tokens.map((token) => token.id),
-          "delete",
-        );
+        await changeAndTell(t, tokens, "delete", (count) => t("delete.done", { count }));
       }
-      notices.done(t("delete.done", { count: tokens.length }));
       onClose();
     } catch (error) {
       setProblem(error);

@@ -1,5 +1,5 @@
 import { Alert, Button, Group, Modal, Stack, Textarea, TextInput } from "@mantine/core";
-import { type UseFormReturnType, useForm } from "@mantine/form";
+import { useForm } from "@mantine/form";
 import { useDebouncedValue } from "@mantine/hooks";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
@@ -10,7 +10,7 @@ import { notices } from "../kit/notices";
 import { ProblemAlert } from "../kit/ProblemAlert";
 import { AdvancedFields } from "./AdvancedFields";
 import { ExpiryField, GroupField, LimitFields, ModelsField } from "./fields";
-import { FIELDS, formOf, type TokenForm, termsOf } from "./form";
+import { CONTENT_DAYS_MAX, FIELDS, type Form, formOf, type TokenForm, termsOf } from "./form";
 import { PermissionView } from "./PermissionView";
 import {
   changeToken,
@@ -20,8 +20,6 @@ import {
   type TokenMade,
   tokensChanged,
 } from "./queries";
-
-export type Form = UseFormReturnType<TokenForm>;
 
 interface TokenDialogProps {
   /** The one that is edited; without it a new one is made. */
@@ -50,6 +48,10 @@ export function TokenDialog({ token, onClose, onMade }: TokenDialogProps) {
       tpm: count,
       concurrency: count,
       requests_per_day: count,
+      content_days: (text) =>
+        /^\s*\d*\s*$/.test(text) && Number(text) <= CONTENT_DAYS_MAX
+          ? null
+          : t("form.contentWrong", { most: CONTENT_DAYS_MAX }),
     },
   });
 
@@ -102,7 +104,7 @@ export function TokenDialog({ token, onClose, onMade }: TokenDialogProps) {
           <LimitFields form={form} />
           {begunAnew && <Alert color="orange">{t("form.resetChanged")}</Alert>}
           <ExpiryField form={form} />
-          <GroupField form={form} />
+          <GroupField form={form} token={token} />
           <ModelsField form={form} />
           <AdvancedFields form={form} />
           <Preview form={form} token={token} />

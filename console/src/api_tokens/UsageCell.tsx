@@ -1,7 +1,8 @@
-import { Progress, Stack, Text, Tooltip } from "@mantine/core";
+import { Progress, Stack, Text } from "@mantine/core";
 import { useTranslation } from "react-i18next";
 import { percentOf } from "../kit/money";
 import { Moment } from "../kit/times";
+import { Amount } from "../site/Amount";
 import { useMoney } from "../site/queries";
 import type { Token } from "./queries";
 
@@ -16,7 +17,7 @@ function colorOf(left: number): string {
   return left <= LOW_PERCENT ? "orange" : "teal";
 }
 
-/** What a token used of its limit, what is left, and when the limit begins anew. */
+/** What a token used of its limit and in all, what is left, and when the limit begins anew. */
 export function UsageCell({ token }: { token: Token }) {
   const { t } = useTranslation("api_tokens");
   const money = useMoney();
@@ -24,7 +25,9 @@ export function UsageCell({ token }: { token: Token }) {
   if (limit === null) {
     return (
       <Stack gap={2}>
-        <Text size="sm">{t("usage.used", { amount: money(token.used, 2) })}</Text>
+        <Text size="sm" component="div">
+          {t("usage.used")} <Amount cny={token.used_total} />
+        </Text>
         <Text size="xs" c="dimmed">
           {t("usage.unlimited")}
         </Text>
@@ -33,33 +36,33 @@ export function UsageCell({ token }: { token: Token }) {
   }
   const left = token.remaining ?? "0";
   const percent = percentOf(left, limit);
-  const words = t("usage.left", { left: money(left, 2), limit: money(limit, 2) });
   return (
-    <Stack gap={4} miw={140}>
-      <Tooltip
-        multiline
-        maw={320}
-        label={t("usage.exact", {
-          used: money(token.used),
-          left: money(left),
-          total: money(token.used_total),
-        })}
-      >
-        <Text size="sm" component="div">
-          {words}
-        </Text>
-      </Tooltip>
-      <Progress value={percent} color={colorOf(percent)} size="sm" aria-label={words} />
+    <Stack gap={4} miw={130}>
+      <Text size="sm" component="div">
+        {t("usage.left")} <Amount cny={left} /> / <Amount cny={limit} />
+      </Text>
+      <Progress
+        value={percent}
+        color={colorOf(percent)}
+        size="sm"
+        aria-label={`${t("usage.left")} ${money(left, 2)} / ${money(limit, 2)}`}
+      />
       <Text size="xs" c="dimmed" component="div">
-        {t("usage.used", { amount: money(token.used, 2) })}
-        {token.limit !== null && ` · ${t(`reset.${token.reset}`)}`}
-        {token.resets_at && (
+        {t("usage.used")} <Amount cny={token.used} />
+        {token.limit !== null && (
           <>
-            {" · "}
-            {t("usage.resets")} <Moment at={token.resets_at} relative />
+            {` · ${t(`reset.${token.reset}`)} · `}
+            <span style={{ whiteSpace: "nowrap" }}>
+              {t("usage.total")} <Amount cny={token.used_total} />
+            </span>
           </>
         )}
       </Text>
+      {token.resets_at && (
+        <Text size="xs" c="dimmed" component="div">
+          {t("usage.resets")} <Moment at={token.resets_at} withUtc />
+        </Text>
+      )}
     </Stack>
   );
 }

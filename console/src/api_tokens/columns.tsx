@@ -3,6 +3,7 @@ import type { TFunction } from "i18next";
 import type { Column } from "../kit/DataTable";
 import { Moment } from "../kit/times";
 import { type Act, Actions } from "./Actions";
+import { ContentBadge } from "./ContentBadge";
 import type { Token } from "./queries";
 import { StatusBadge } from "./StatusBadge";
 import { UsageCell } from "./UsageCell";
@@ -20,10 +21,11 @@ export function tokenColumns(
       sort: "name",
       fixed: true,
       cell: (token) => (
-        <Stack gap={0} miw={120} maw={240}>
+        <Stack gap={0} miw={120} maw={240} align="flex-start">
           <Text size="sm" fw={600}>
             {token.name}
           </Text>
+          {token.content_days > 0 && <ContentBadge days={token.content_days} />}
           {token.description && (
             <Text size="xs" c="dimmed" lineClamp={2}>
               {token.description}
@@ -70,9 +72,11 @@ export function tokenColumns(
       cell: (token) => (
         <Group gap={6} wrap="nowrap" w="max-content">
           <Text size="sm">{token.group.name}</Text>
-          <Badge variant="light" color="gray" tt="none" style={{ flexShrink: 0 }}>
-            ×{token.group.multiplier}
-          </Badge>
+          {token.group.multiplier !== null && (
+            <Badge variant="light" color="gray" tt="none" style={{ flexShrink: 0 }}>
+              ×{token.group.multiplier}
+            </Badge>
+          )}
         </Group>
       ),
     },

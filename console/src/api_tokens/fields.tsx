@@ -14,8 +14,8 @@ import { useQuery } from "@tanstack/react-query";
 import { useId } from "react";
 import { useTranslation } from "react-i18next";
 import { EXPIRIES, type Expiry, fieldOf } from "./expiry";
+import type { Form } from "./form";
 import { groupsQuery, modelsQuery, type Token } from "./queries";
-import type { Form } from "./TokenDialog";
 
 const RESETS: Token["reset"][] = ["none", "daily", "weekly", "monthly"];
 
@@ -81,28 +81,47 @@ export function ExpiryField({ form }: { form: Form }) {
   );
 }
 
-/** The pricing group. */
-export function GroupField({ form }: { form: Form }) {
+interface GroupFieldProps {
+  form: Form;
+  /** The one that is edited. */
+  token?: Token;
+}
+
+/** The pricing group. One that the token is in and its owner may not use any more is shown as it
+ * is, so that another can be chosen: without one, the token stays refused. */
+export function GroupField({ form, token }: GroupFieldProps) {
   const { t } = useTranslation("api_tokens");
   const { data } = useQuery(groupsQuery);
+  const { group_id } = form.values;
   const groups = data?.items ?? [];
-  const chosen =
-    groups.find(({ id }) => String(id) === form.values.group_id) ??
-    groups.find((group) => group.is_default);
-  const isLost = form.values.group_id !== "" && data && !chosen;
+  const chosen = groups.find(({ id, is_default }) =>
+    group_id === "" ? is_default : String(id) === group_id,
+  );
+  const isLost = data !== undefined && group_id !== "" && !chosen;
+  const isOpen = data !== undefined && group_id === "" && !chosen;
+  const { error, ...input } = form.getInputProps("group_id");
   return (
     <NativeSelect
       label={t("form.group")}
       description={chosen?.description || t("form.groupHint")}
       data={[
-        ...(isLost ? [{ value: form.values.group_id, label: t("form.groupLost") }] : []),
+        ...(isLost
+          ? [
+              {
+                value: group_id,
+                label: t("form.groupLost", { name: token?.group.name ?? group_id }),
+              },
+            ]
+          : []),
+        ...(isOpen ? [{ value: "", label: t("form.groupOpen") }] : []),
         ...groups.map(({ id, name, multiplier, models_count }) => ({
           value: String(id),
           label: t("form.groupChoice", { name, multiplier, count: models_count }),
         })),
       ]}
-      {...form.getInputProps("group_id")}
-      value={form.values.group_id || String(chosen?.id ?? "")}
+      {...input}
+      error={error ?? (isLost && t("form.groupLostHint"))}
+      value={group_id || String(chosen?.id ?? "")}
     />
   );
 }

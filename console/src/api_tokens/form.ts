@@ -1,5 +1,6 @@
 // The form of a token's terms: what is typed, and what is sent of it. Blank means no limit.
 
+import type { UseFormReturnType } from "@mantine/form";
 import { type Expiry, fieldOf, sentExpiry } from "./expiry";
 import type { Terms, Token } from "./queries";
 
@@ -19,7 +20,13 @@ export interface TokenForm {
   concurrency: string;
   requests_per_day: string;
   playground_allowed: boolean;
+  content_days: string;
 }
+
+export type Form = UseFormReturnType<TokenForm>;
+
+/** Content is kept for so many days at most. */
+export const CONTENT_DAYS_MAX = 30;
 
 const EMPTY: TokenForm = {
   name: "",
@@ -37,6 +44,7 @@ const EMPTY: TokenForm = {
   concurrency: "",
   requests_per_day: "",
   playground_allowed: true,
+  content_days: "",
 };
 
 /** The form as it is opened: empty, or with a token's terms. */
@@ -61,6 +69,7 @@ export function formOf(token: Token | undefined): TokenForm {
     concurrency: text(token.concurrency),
     requests_per_day: text(token.requests_per_day),
     playground_allowed: token.playground_allowed,
+    content_days: token.content_days > 0 ? String(token.content_days) : "",
   };
 }
 
@@ -86,6 +95,7 @@ export function termsOf(form: TokenForm, token?: Token): Terms {
     concurrency: count(form.concurrency),
     requests_per_day: count(form.requests_per_day),
     playground_allowed: form.playground_allowed,
+    content_days: count(form.content_days) ?? 0,
   };
 }
 

@@ -1,6 +1,6 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import type { Answer, Body } from "../api/answers";
-import { answer, api } from "../api/client";
+import { answer, api, Problem } from "../api/client";
 import { queries } from "../kit/queries";
 import type { TokenSearch } from "./search";
 
@@ -109,8 +109,33 @@ export const switchToken = (id: number, enabled: boolean) =>
     ? api.POST("/api/tokens/{token_id}/enable", one(id))
     : api.POST("/api/tokens/{token_id}/disable", one(id));
 
-export const changeMany = (ids: number[], action: "enable" | "disable" | "delete") =>
-  made<Answer<"/api/tokens/bulk", "post">>(api.POST("/api/tokens/bulk", { body: { ids, action } }));
+type Results = Answer<"/api/tokens/bulk", "post">["results"];
+
+/** The server changes so many at once. */
+const BULK_MAX = 100;
+
+/** Changes all of them, a hundred at a time; what became of each. What cannot be asked any more,
+ * because the server is gone or wants a pause, is a refusal like others once something was done. */
+export async function changeMany(
+  ids: number[],
+  action: "enable" | "disable" | "delete",
+): Promise<Results> {
+  const results: Results = [];
+  while (results.length < ids.length) {
+    const some = ids.slice(results.length, results.length + BULK_MAX);
+    try {
+      const asked = api.POST("/api/tokens/bulk", { body: { ids: some, action } });
+      results.push(...(await made<{ results: Results }>(asked)).results);
+    } catch (error) {
+      if (!(error instanceof Problem) || results.length === 0) {
+        throw error;
+      }
+      const refusal = { ok: false, code: error.code, detail: error.detail || error.code };
+      results.push(...ids.slice(results.length).map((id) => ({ id, ...refusal })));
+    }
+  }
+  return results;
+}
 
 export const previewTerms = (body: Terms) => answer(api.POST("/api/tokens/preview", { body }));
 

@@ -21,6 +21,11 @@ function failed(error: unknown): void {
   show({ title: message, message: code, color: "red", autoClose: 8000 });
 }
 
+/** Some of what was asked for was not done: what, and to which. */
+function refused(title: string, message: string): void {
+  show({ title, message, color: "red", autoClose: 15_000 });
+}
+
 /** Copies, and says whether that worked. */
 async function copy(text: string): Promise<boolean> {
   const copied = await copyText(text);
@@ -32,4 +37,4 @@ async function copy(text: string): Promise<boolean> {
   return copied;
 }
 
-export const notices = { done, failed, copy };
+export const notices = { done, failed, refused, copy };

@@ -21,11 +21,17 @@ const STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
   ["second", 1],
 ];
 
+/** A day as columns have it: 2026/11/22 is shorter than 2026年11月22日, and in English no day at
+ * all that everybody reads alike. */
+const DAYS: Record<string, Intl.DateTimeFormatOptions> = {
+  "zh-CN": { year: "numeric", month: "2-digit", day: "2-digit" },
+};
+
 /** The same in two parts, so that a narrow column breaks between them and nowhere else. */
 function parts(iso: string, language: string): [string, string] {
   const moment = new Date(iso);
   return [
-    new Intl.DateTimeFormat(language, { dateStyle: "medium" }).format(moment),
+    new Intl.DateTimeFormat(language, DAYS[language] ?? { dateStyle: "medium" }).format(moment),
     new Intl.DateTimeFormat(language, { timeStyle: "short" }).format(moment),
   ];
 }
@@ -44,10 +50,12 @@ interface MomentProps {
   at: string;
   /** How long ago instead of when. */
   relative?: boolean;
+  /** With UTC beside it, for what is decided there. */
+  withUtc?: boolean;
 }
 
 /** A moment. Pointing at it tells it in UTC. */
-export function Moment({ at, relative = false }: MomentProps) {
+export function Moment({ at, relative = false, withUtc = false }: MomentProps) {
   const { i18n } = useTranslation();
   const exact = here(at, i18n.language);
   const [date, time] = parts(at, i18n.language);
@@ -60,6 +68,12 @@ export function Moment({ at, relative = false }: MomentProps) {
         ) : (
           <>
             <span style={WHOLE}>{date}</span> <span style={WHOLE}>{time}</span>
+            {withUtc && (
+              <>
+                {" "}
+                <span style={WHOLE}>({inUtc(at)})</span>
+              </>
+            )}
           </>
         )}
       </time>

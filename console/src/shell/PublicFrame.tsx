@@ -5,6 +5,7 @@ import { useTranslation } from "react-i18next";
 import { Announcement } from "../site/Announcement";
 import { Brand } from "../site/Brand";
 import { Footer } from "../site/Footer";
+import { PlainHttp } from "../site/PlainHttp";
 import { siteQuery } from "../site/queries";
 import { LanguageMenu, ThemeMenu } from "./Controls";
 import styles from "./PublicFrame.module.css";
@@ -42,6 +43,7 @@ export function PublicFrame() {
       </Group>
       <main id="main" className={styles.main} tabIndex={-1}>
         <div className={styles.column}>
+          <PlainHttp />
           <Announcement />
           <Outlet />
         </div>
