@@ -135,7 +135,9 @@ class _Messages(asyncio.Protocol):
         raise NotImplementedError
 
 
-class _Vendor(_Messages):
+class Vendor(_Messages):
+    """Answers every request alike, at once."""
+
     def message(self, head: bytes) -> None:
         assert self.transport is not None
         self.transport.write(_ANSWER)
@@ -161,9 +163,10 @@ class Pace:
     """Calls at a fixed rate over kept-alive connections. A call that is due while all of them are
     busy waits, and its time counts from when it was due."""
 
-    def __init__(self, request: bytes) -> None:
+    def __init__(self, request: bytes, calls_per_second: int = CALLS_PER_SECOND) -> None:
         self.request = request
         self.turn = Turn()
+        self._calls_per_second = calls_per_second
         self.failed = 0
         self._free: deque[_Client] = deque()
         self._due: deque[float] = deque()
@@ -175,14 +178,19 @@ class Pace:
             _, client = await loop.create_connection(lambda: _Client(self), "127.0.0.1", port)
             self._free.append(client)
 
+    def begin(self) -> Turn:
+        """What is answered from now on."""
+        self.turn = Turn()
+        return self.turn
+
     async def run(self, seconds: float) -> None:
         """Keep the rate for so long, then wait for what is under way."""
         began = time.monotonic()
-        asked, total = 0, int(seconds * CALLS_PER_SECOND)
+        asked, total = 0, int(seconds * self._calls_per_second)
         while asked < total:
-            due = min(int((time.monotonic() - began) * CALLS_PER_SECOND) + 1, total)
+            due = min(int((time.monotonic() - began) * self._calls_per_second) + 1, total)
             for number in range(asked, due):
-                self._due.append(began + number / CALLS_PER_SECOND)
+                self._due.append(began + number / self._calls_per_second)
             asked = due
             self._ask()
             await asyncio.sleep(0.001)
@@ -264,7 +272,7 @@ def measure(
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        vendor = await loop.create_server(_Vendor, "127.0.0.1", 0)
+        vendor = await loop.create_server(Vendor, "127.0.0.1", 0)
         port = vendor.sockets[0].getsockname()[1]
         document = {
             "users": [{"phone": _PROBE_PHONE, "password": PASSWORD, "credit": _PROBE_CREDIT}]
@@ -318,7 +326,7 @@ async def _turn(
     platform: Platform, pace: Pace, asking: Companion, settle_seconds: float, seconds: float
 ) -> Turn:
     await pace.run(settle_seconds)
-    turn = pace.turn = Turn()
+    turn = pace.begin()
     workers = platform.process.workers()
     before, asked = sum(map(cpu_seconds, workers)), len(asking.lines)
     await pace.run(seconds)

@@ -1,8 +1,9 @@
-"""The processes that read while calls are measured, each a program of its own.
+"""The processes that do something else while calls are measured, each a program of its own.
 
     export      writes every call row as CSV to nowhere, over and over
     dashboards  twenty people, each with one query of a dashboard a second
     probe       a worker that takes no calls and asks the ledger process for leases
+    logins      people who log in all the time (newcomers)
 
 `companion(ROLE, …)` runs one of them for the length of a block; each prints a line for what it did.
 """
@@ -40,6 +41,7 @@ from aipool.doors.frames import (
     pack,
 )
 from aipool.gateway.journal import claim_epoch
+from benchmarks.newcomers import log_in
 from benchmarks.platform import ROOT
 
 DASHBOARDS: Final = 20
@@ -195,6 +197,8 @@ def main(role: str, *arguments: str) -> None:
         dashboards(Path(arguments[0]))
     elif role == "probe":
         probe(Path(arguments[0]), Path(arguments[1]), arguments[2])
+    elif role == "logins":
+        log_in(int(arguments[0]), int(arguments[1]))
 
 
 if __name__ == "__main__":
