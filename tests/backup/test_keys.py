@@ -19,11 +19,6 @@ BOUND_TO = b"a manifest"
 KEYS = {"pepper": os.urandom(32), "sealing-1": os.urandom(32), "sealing-2": os.urandom(32)}
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "_ARGON2_KIB", 1024)
-
-
 def test_sealed_keys_open_with_their_passphrase_and_hold_nothing_readable() -> None:
     sealed = keys.seal_keys(KEYS, PASSPHRASE, BOUND_TO)
     assert keys.open_keys(sealed, PASSPHRASE, BOUND_TO) == KEYS

@@ -6,7 +6,6 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,17 +37,6 @@ from tests.backup.rig import (
 from tests.world import SECRET, World, open_world
 
 DATED = "replaced-20270115T080000Z"
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "_ARGON2_KIB", 1024)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with lived_in(tmp_path / "data") as lived:
-        yield lived
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,17 +9,17 @@ from pysqlite3 import dbapi2
 
 from aipool.backup.files import sync_folder
 from aipool.backup.sqlite import SqliteCopies
-from tests.backup.rig import credit, lived_in
+from tests.backup.rig import credit
 from tests.world import World
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with lived_in(tmp_path / "data") as lived:
-        with lived.database.write() as tx:
-            credit(tx, 1, "in the log")
-        lived.database.close()
-        yield lived
+def world(world: World) -> World:
+    """Nobody has it open, and the last that was written is still in the log."""
+    with world.database.write() as tx:
+        credit(tx, 1, "in the log")
+    world.database.close()
+    return world
 
 
 @pytest.fixture

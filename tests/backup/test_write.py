@@ -7,7 +7,6 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,19 +18,8 @@ from aipool.backup.sqlite import SqliteCopies
 from aipool.kit.db import open_database
 from aipool.kit.errors import BusinessError
 from aipool.kit.secret_files import BadSecret
-from tests.backup.rig import CREDIT_NANO, credit, lived_in, restored, tree, written
+from tests.backup.rig import CREDIT_NANO, credit, restored, tree, written
 from tests.world import SECRET, World
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "_ARGON2_KIB", 1024)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with lived_in(tmp_path / "data") as lived:
-        yield lived
 
 
 def refused(world: World, file: Path, code: str, **more: bool) -> str:
