@@ -214,6 +214,9 @@ def test_s04_the_trail_of_an_equal_is_that_of_nobody(staff: Staff, path: str) ->
             )
     for actor in (staff.user, staff.me):
         assert f"user:{actor.id}" in staff.admin.ask("GET", f"{path}?actor=user:{actor.id}").text
+    for number in ("9" * 30, "-1", "x", ""):
+        found = staff.admin.ask("GET", f"{path}?actor=user:{number}&target=token:{number}")
+        assert (found.status, found.text) == (missing.status, missing.text)
 
 
 def test_s04_a_file_of_the_trail_is_a_proof_for_whoever_may_read_all_of_it(staff: Staff) -> None:

@@ -347,6 +347,11 @@ def list_tokens(
     return store.list_tokens(connection, user_id=user_id, after_id=after_id, limit=limit)
 
 
+def owners(connection: Connection, token_ids: Collection[int]) -> dict[int, int]:
+    """Whose tokens these are, also of deleted ones."""
+    return store.owners(connection, token_ids) if token_ids else {}
+
+
 def keeping_content(connection: Connection, token_ids: Collection[int]) -> set[int]:
     """Those of the tokens whose owners want what their calls say to be kept."""
     return store.keeping_content(connection, token_ids)

@@ -332,6 +332,14 @@ def token_of(row: Any) -> ApiToken:
     )
 
 
+def owners(connection: Connection, token_ids: Collection[int]) -> dict[int, int]:
+    """Whose tokens these are, also of deleted ones."""
+    query = sa.select(api_tokens.c.id, api_tokens.c.user_id).where(
+        api_tokens.c.id.in_(sorted(token_ids))
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
 def keeping_content(connection: Connection, token_ids: Collection[int]) -> set[int]:
     """Those of the tokens that are there and keep what is said."""
     query = sa.select(api_tokens.c.id).where(

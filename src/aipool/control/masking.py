@@ -10,36 +10,29 @@ user or by a token of theirs is not found.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from aipool.accounts import service as accounts
 from aipool.accounts.types import User
-from aipool.api_tokens.tables import api_tokens
+from aipool.api_tokens import service as api_tokens
 from aipool.audit.types import Entry, Wanted
 from aipool.calls.types import Search
 
 #: An id that nobody and nothing has.
 _NO_ID = -1
+#: Of any length, a number would be more than a database can look for.
+_ID = re.compile(r"[0-9]{1,18}")
 _NOBODY = f"user:{_NO_ID}"
-
-
-def owners_of_tokens(connection: Connection, token_ids: Collection[int]) -> dict[int, int]:
-    """Whose API tokens these are, also of deleted ones."""
-    if not token_ids:
-        return {}
-    table = api_tokens.c
-    found = sa.select(table.id, table.user_id).where(table.id.in_(sorted(token_ids)))
-    return {row[0]: row[1] for row in connection.execute(found)}
 
 
 def is_masked_token(connection: Connection, operator: User, token_id: int) -> bool:
     """Is it of somebody of whom this operator is not told?"""
-    owners = owners_of_tokens(connection, [token_id])
+    owners = api_tokens.owners(connection, [token_id])
     return bool(accounts.masked_among(connection, operator, owners.values()))
 
 
@@ -102,10 +95,10 @@ def _masked_names(connection: Connection, operator: User, names: Iterable[str]) 
     numbers = {
         name: (kind, int(number))
         for name, (kind, _, number) in found.items()
-        if kind in ("user", "token") and number.isascii() and number.isdecimal()
+        if kind in ("user", "token") and _ID.fullmatch(number)
     }
     tokens = {number for kind, number in numbers.values() if kind == "token"}
-    owners = owners_of_tokens(connection, tokens)
+    owners = api_tokens.owners(connection, tokens)
     people = {
         name: number if kind == "user" else owners.get(number, _NO_ID)
         for name, (kind, number) in numbers.items()
