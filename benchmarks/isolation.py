@@ -1,9 +1,9 @@
 """Reports do not slow calls: the same calls at the same rate, with and without heavy readers.
 
-The readers stand for the console: one process exports a million call rows over and over, another
-asks what twenty open dashboards ask, one query a second each. They share the database with the
-ledger process and the machine with everything. Measured in turns, so that a drifting machine
-drifts under both:
+The readers are the console's own code: one process exports a million call rows over and over, in
+another twenty people open a page a second each, their statistics and calls and those of all. They
+share the database with the ledger process and the machine with everything. Measured in turns, so
+that a drifting machine drifts under both:
 
     CPU of the workers per call    at a fixed 1,000 calls a second
     time of a grant                asked by a worker's own words over link.sock, 50 times a second

@@ -248,10 +248,12 @@ def _pages(database: Database, plan: Plan, bars: Bars) -> float:
     return worst
 
 
-def own_dashboard(database: Database, wanted: usage.Stretch) -> bytes:
+def own_dashboard(
+    database: Database, wanted: usage.Stretch, user_id: int = log_rows.OWNER
+) -> bytes:
     """As GET /api/usage does it."""
     with database.read() as connection:
-        return usage.own(connection, log_rows.OWNER, wanted).model_dump_json().encode()
+        return usage.own(connection, user_id, wanted).model_dump_json().encode()
 
 
 def dashboard(database: Database, wanted: usage.Stretch) -> bytes:

@@ -1,7 +1,7 @@
 """The processes that do something else while calls are measured, each a program of its own.
 
     export      writes every call row as CSV to nowhere, over and over
-    dashboards  twenty people, each with one query of a dashboard a second
+    dashboards  twenty people, each of whom opens a page of the console a second
     probe       a worker that takes no calls and asks the ledger process for leases
     logins      people who log in all the time (newcomers)
 
@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import secrets
 import socket
@@ -18,13 +17,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pysqlite3 import dbapi2
-
+from aipool.calls.types import Search
+from aipool.control import usage
+from aipool.control.exports import OPERATORS_COLUMNS, as_csv, call_rows
 from aipool.doors.frames import (
     Acquire,
     Applied,
@@ -41,6 +42,9 @@ from aipool.doors.frames import (
     pack,
 )
 from aipool.gateway.journal import claim_epoch
+from aipool.kit.clock import now_ms
+from aipool.kit.db import open_database
+from benchmarks import log_speed
 from benchmarks.newcomers import log_in
 from benchmarks.platform import ROOT
 
@@ -49,41 +53,37 @@ GRANTS_PER_SECOND: Final = 50
 
 
 def export(database: Path) -> None:
-    """Write all call rows as CSV to nowhere, over and over; a line says how many more it were."""
-    connection = _reader(database)
-    tables = [f"calls_{month}" for (month,) in connection.execute("SELECT month FROM call_months")]
+    """Writes all call rows as CSV to nowhere, as GET /api/admin/calls/export does, over and over; a
+    line says how many more it were."""
+    opened = open_database(f"sqlite:///{database}")
     print("ready", flush=True)
-    with Path(os.devnull).open("w", newline="") as nowhere:
-        writer = csv.writer(nowhere)
+    with Path(os.devnull).open("w") as nowhere:
         while True:
-            for table in tables:
-                cursor = connection.execute(f"SELECT * FROM {table} ORDER BY rid")
-                while rows := cursor.fetchmany(1000):
-                    writer.writerows(rows)
-                    print(len(rows), flush=True)
-
-
-_DASHBOARD: Final = (
-    "SELECT hour, sum(calls), sum(errors), sum(charged_nano) FROM usage_hours"
-    " WHERE user_id = ? GROUP BY hour ORDER BY hour DESC LIMIT 24",
-    "SELECT model, sum(calls), sum(charged_nano), sum(output_tokens) FROM usage_hours"
-    " GROUP BY model ORDER BY 3 DESC LIMIT 10",
-    "SELECT token_id, sum(charged_nano) FROM usage_hours WHERE user_id = ?"
-    " GROUP BY token_id ORDER BY 2 DESC LIMIT 10",
-    "SELECT rid, model, status, charged_nano FROM {calls} ORDER BY rid DESC LIMIT 50",
-)
+            for some in as_csv(
+                OPERATORS_COLUMNS, call_rows(opened, Search(), operator=log_speed.OPERATOR)
+            ):
+                nowhere.write(some)
+                print(some.count("\n"), flush=True)
 
 
 def dashboards(database: Path) -> None:
-    """Twenty people, each with a query a second, the parts of a dashboard in turn."""
+    """Twenty people, each of whom opens a page a second: in turn their statistics, their calls, and
+    as an operator those of all."""
+    opened = open_database(f"sqlite:///{database}")
 
     def watch(user: int) -> None:
-        connection = _reader(database)
-        ((month,),) = connection.execute("SELECT max(month) FROM call_months").fetchall()
         time.sleep(user / DASHBOARDS)
         for turn in range(1_000_000):
-            sql = _DASHBOARD[turn % len(_DASHBOARD)].format(calls=f"calls_{month}")
-            connection.execute(sql, (user,) * sql.count("?")).fetchall()
+            preset = usage.PRESETS[turn // 4 % len(usage.PRESETS)]
+            wanted = usage.stretch(None, None, preset, "", now_ms())
+            mine = Search(user_id=user)
+            pages: tuple[Callable[[], bytes], ...] = (
+                partial(log_speed.own_dashboard, opened, wanted, user),
+                partial(log_speed.own_page, opened, mine),
+                partial(log_speed.dashboard, opened, wanted),
+                partial(log_speed.operators_page, opened, Search()),
+            )
+            pages[turn % len(pages)]()
             print(1, flush=True)
             time.sleep(1)
 
@@ -93,10 +93,6 @@ def dashboards(database: Path) -> None:
         watcher.start()
     for watcher in watchers:
         watcher.join()
-
-
-def _reader(database: Path) -> dbapi2.Connection:
-    return dbapi2.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)
 
 
 def probe(link_socket: Path, epochs: Path, account: str) -> None:
