@@ -16,6 +16,8 @@ from aipool.ledger.rules import day_of
 from aipool.ledger.types import Note
 from tests.books.rig import CNY, FakeWorker, Installation, installation
 
+pytestmark = pytest.mark.slow
+
 WALLET = (("wallet:1", 0),)
 _epochs = itertools.count(100)
 

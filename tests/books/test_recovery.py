@@ -27,6 +27,8 @@ from tests.books.rig import (
 )
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 EPOCH = 7
 START = 100 * CNY
 

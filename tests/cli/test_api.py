@@ -22,6 +22,8 @@ from aipool.cli.app import app
 from tests.control.api_rig import SECRET, Api, api
 from tests.control.fuzzing import served
 
+pytestmark = pytest.mark.slow
+
 
 def asked(*words: str, stdin: str = "") -> Result:
     result = CliRunner().invoke(app, ["api", *words], input=stdin, prog_name="aipool")

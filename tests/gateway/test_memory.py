@@ -42,6 +42,8 @@ from aipool.installation import RunDirectory
 from tests.fakes.vendor import FakeVendor
 from tests.gateway.offers import model, route, view
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "sk-" + "a" * 43
 ROUNDS = 12
 

@@ -27,6 +27,8 @@ from tests.platform import (
     wish,
 )
 
+pytestmark = pytest.mark.slow
+
 _numbers = itertools.count(1)
 
 

@@ -18,6 +18,8 @@ from aipool.supervisor.address import claim_address
 from aipool.supervisor.child import Backoff, Timing
 from tests.waiting import PATIENCE_SECONDS, eventually
 
+pytestmark = pytest.mark.slow
+
 PLATFORM = Path(__file__).with_name("toy_platform.py")
 
 
