@@ -36,6 +36,8 @@ from tests.backup.rig import (
 )
 from tests.world import SECRET, World, open_world
 
+pytestmark = pytest.mark.slow
+
 DATED = "replaced-20270115T080000Z"
 
 

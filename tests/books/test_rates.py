@@ -17,6 +17,8 @@ from aipool.doors.frames import AskPermits, Permit, PermitNeed, Permits, RecallP
 from aipool.doors.snapshot import CallLimits
 from tests.rate_world import Shape, Tally, World
 
+pytestmark = pytest.mark.slow
+
 RATE = "rpm:group-1-user-2"
 HERE, THERE = 1, 2
 

@@ -28,6 +28,8 @@ from aipool.rating.types import Price
 from tests.gateway.rig import TOKEN, UNKNOWN, Rig, rig
 from tests.platform import PRICE, charge, head, wish
 
+pytestmark = pytest.mark.slow
+
 
 def play(scene: Callable[[Rig], Awaitable[None]], **environment: str) -> None:
     async def whole() -> None:

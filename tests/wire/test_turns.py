@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from aipool.wire.limits import Limits
 from tests.wire.rig import (
     GET,
@@ -18,6 +20,8 @@ from tests.wire.rig import (
     statuses,
     until,
 )
+
+pytestmark = pytest.mark.slow
 
 
 def test_pipelined_requests_are_answered_in_order_however_many() -> None:
