@@ -420,8 +420,8 @@ def test_many_tokens_are_found_and_changed_at_once(served: Platform, chrome: Bro
     it; what is chosen is disabled and deleted together."""
     with visit(chrome, served) as person:
         page = person.page
-        person.register("13800138109")
-        person.credit("13800138109", "1")
+        person.register("13800138110")
+        person.credit("13800138110", "1")
         person.go("/console/tokens")
         keys = {}
         for name in ("shop-a", "shop-b", "blog"):
