@@ -7,6 +7,7 @@ The roll-ups are then taken from the calls as the verifier takes them.
 
 from __future__ import annotations
 
+import asyncio
 import calendar
 from collections.abc import Iterator
 from itertools import islice
@@ -17,7 +18,8 @@ from aipool.calls.rules import month_of
 from aipool.calls.store import sums
 from aipool.calls.summing import Additions
 from aipool.calls.tables import calls_table
-from aipool.calls.types import DAY_MS, HOUR_MS, CallRow, Span, TotalOf
+from aipool.calls.types import DAY_MS, GROWING, HOUR_MS, CallRow, TotalOf
+from aipool.calls.weeks import WeeklySums
 from aipool.kit.db import Database, SqliteDatabase, Transaction
 
 #: Two months and a half lie in it, and so three tables or four.
@@ -60,7 +62,7 @@ def fill(database: Database, rows: int, *, seed: int, now_ms: int) -> None:
     sum_up(database)
     if not isinstance(database, SqliteDatabase):
         with database.write(patient=True) as tx:
-            rolled_up = ("usage_hours", "usage_days", "usage_totals", "latencies")
+            rolled_up = ("usage_hours", "usage_days", "usage_weeks", "usage_totals", "latencies")
             for table in (*(f"calls_{month}" for month in months), *rolled_up):
                 tx.connection.exec_driver_sql(f"ANALYZE {table}")
 
@@ -148,10 +150,10 @@ def _insert(
 
 
 def sum_up(database: Database) -> None:
-    """Fills every roll-up, which are empty, from the calls."""
+    """Fills every roll-up, which are empty, from the calls, and those of weeks as the job does."""
     _copy(database, lambda c: sums.stream_hours_of_calls(c, 0), 0)
     _copy(database, lambda c: sums.stream_days_of_hours(c, 0), 1)
-    for span in Span:
+    for span in GROWING:
         for kind in TotalOf:
             _copy(database, lambda c, s=span, k=kind: sums.stream_totals_again(c, s, k, 0), 2)
         _copy(
@@ -159,6 +161,7 @@ def sum_up(database: Database) -> None:
             lambda c, s=span: ((int(s), *row) for row in sums.stream_latencies_of_calls(c, s, 0)),
             3,
         )
+    asyncio.run(WeeklySums(database, pause_seconds=0.0).run())
 
 
 def _copy(database: Database, rows_of: Any, place: int) -> None:

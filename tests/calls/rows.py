@@ -95,10 +95,11 @@ def record(database: Database, *rows: CallRow) -> None:
             calls.record(tx, rows[start : start + 30])
 
 
+_SUMS = ("hour", "day ", "week ", "total", "lat")
+
+
 def wrong_sums(database: Database) -> set[str]:
     """The checks by which a roll-up is not what the calls say. There is no money here."""
     with database.read() as connection:
         found = of_calls.differences(connection, of_calls.Totals())
-        return {
-            one.check for one in found if one.where.startswith(("hour", "day ", "total", "lat"))
-        }
+        return {one.check for one in found if one.where.startswith(_SUMS)}

@@ -16,11 +16,13 @@ from sqlalchemy.engine import Connection
 from aipool.calls import rules, store
 from aipool.calls.latency import BUCKETS
 from aipool.calls.rules import month_of
-from aipool.calls.store import keeping, pages, sums
+from aipool.calls.store import keeping, pages, sums, weeks
 from aipool.calls.summing import additions_of
 from aipool.calls.types import (
     DAY_HOURS,
     HOUR_MS,
+    WEEK_DAYS,
+    WEEK_MS,
     CallRow,
     Kept,
     KeyHour,
@@ -32,6 +34,7 @@ from aipool.calls.types import (
     TotalOf,
     used_by,
 )
+from aipool.calls.weeks import stretches
 from aipool.catalog.service import prices_by_id
 from aipool.kit.db import Database, Deadline, TookTooLong, Transaction
 from aipool.kit.errors import NotFound
@@ -56,8 +59,17 @@ def record(tx: Transaction, rows: Iterable[CallRow], key_hours: Sequence[KeyHour
         if month not in there:
             store.open_month(tx.connection, month)
         store.insert_calls(tx.connection, month, month_rows)
-    sums.add(tx.connection, additions_of(chain.from_iterable(by_month.values())))
+    every = list(chain.from_iterable(by_month.values()))
+    _reopen_weeks(tx.connection, min(row.at_ms for row in every))
+    sums.add(tx.connection, additions_of(every))
     store.add_key_hours(tx.connection, key_hours)
+
+
+def _reopen_weeks(connection: Connection, oldest_ms: int) -> None:
+    """A call that comes late: the sums of its week are made anew (calls.weeks)."""
+    week = oldest_ms // WEEK_MS
+    if week < weeks.fixed(connection):
+        weeks.put_progress(connection, weeks.Progress(week, week))
 
 
 def get(connection: Connection, rid: str) -> CallRow | None:
@@ -296,28 +308,35 @@ def by_group_and_model(
     connection: Connection, span: Span, ats: range
 ) -> dict[tuple[int, str], Sums]:
     """Everybody's sums over a stretch of time."""
-    return sums.by_group_and_model(connection, span, ats)
+    return sums.by_group_and_model(connection, _stretches(connection, span, ats))
 
 
 def dearest(
     connection: Connection, span: Span, kind: TotalOf, ats: range, *, limit: int
 ) -> list[int]:
     """The users, or upstream keys, that were charged most over a stretch of time."""
-    return sums.dearest(connection, span, kind, ats, limit)
+    return sums.dearest(connection, _stretches(connection, span, ats), kind, limit)
 
 
 def totals_of(
     connection: Connection, span: Span, kind: TotalOf, ats: range, owner_ids: Collection[int]
 ) -> dict[int, Sums]:
     """The sums of each of these users, or upstream keys, over a stretch of time."""
-    return sums.totals_of(connection, span, kind, ats, owner_ids)
+    return sums.totals_of(connection, _stretches(connection, span, ats), kind, owner_ids)
 
 
 def usage_of(
     connection: Connection, span: Span, user_id: int, ats: range
 ) -> dict[tuple[int, str], Sums]:
     """A user's sums over a stretch of time, by (token, model)."""
-    return sums.usage_of(connection, span, user_id, ats)
+    return sums.usage_of(connection, _stretches(connection, span, ats), user_id)
+
+
+def _stretches(connection: Connection, span: Span, ats: range) -> list[tuple[Span, range]]:
+    """The same time, with whole weeks for their days where they are summed up."""
+    if span is not Span.DAY or len(ats) < WEEK_DAYS:
+        return [(span, ats)]
+    return stretches(ats, weeks.progress(connection).summed)
 
 
 def latencies_of(connection: Connection, span: Span, ats: range, user_id: int = 0) -> Latencies:

@@ -64,6 +64,27 @@ usage_days = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: The same by week, of weeks that are over: see store.weeks. week: unix time in whole weeks.
+usage_weeks = sa.Table(
+    "usage_weeks",
+    metadata,
+    *map(_key, ("week", "user_id", "token_id", "group_id")),
+    sa.Column("model", Text, primary_key=True),
+    *map(_number, SUMS),
+    sqlite_with_rowid=False,
+)
+
+#: One row. Weeks before `summed` have their sums; those before `fixed` have them, or are being
+#: summed, and a call of one of them takes both back to it.
+weeks_summed = sa.Table(
+    "weeks_summed",
+    metadata,
+    sa.Column("id", Int64, primary_key=True, autoincrement=False),
+    sa.Column("summed", Int64, nullable=False, server_default="0"),
+    sa.Column("fixed", Int64, nullable=False, server_default="0"),
+    sa.CheckConstraint("id = 1", name="one_row"),
+)
+
 #: The same of everybody, of a user, and of an upstream key: see types.Total.
 usage_totals = sa.Table(
     "usage_totals",

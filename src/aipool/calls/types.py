@@ -111,11 +111,37 @@ class UsageDay(NamedTuple):
     cost_nano: int
 
 
+class UsageWeek(NamedTuple):
+    """The same in one week. week: unix time in whole weeks, which begin on Thursdays."""
+
+    week: int
+    user_id: int
+    token_id: int
+    group_id: int
+    model: str
+    calls: int
+    errors: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    charged_nano: int
+    written_off_nano: int
+    cost_nano: int
+
+
 class Span(IntEnum):
-    """How long a sum of `Total` and `Latency` is over: a UTC hour, or a UTC day."""
+    """How long a sum of `Total` and `Latency` is over, in hours: a UTC hour, or a UTC day; that
+    of a week (UsageWeek) is made when it is over, and of `Total` only."""
 
     HOUR = 1
     DAY = 24
+    WEEK = 168
+
+
+#: Those that grow with every call.
+GROWING = (Span.HOUR, Span.DAY)
+WEEK_DAYS = 7
+WEEK_MS = WEEK_DAYS * DAY_MS
 
 
 class TotalOf(IntEnum):

@@ -13,6 +13,7 @@ R-05  the daily sums are the sums of the hours, and what they say a user was cha
       what the ledger moved
 R-06  the totals of everybody, of users and of upstream keys are the sums of what they are totals of
 R-07  the histograms are those of the calls, from the second hour on in which there are any
+R-08  the sums of weeks are the sums of their days
 
 What the log has let go of is not missed: its money is still in the ledger and in the days.
 """
@@ -27,11 +28,12 @@ from sqlalchemy.engine import Connection
 
 from aipool.calls import store
 from aipool.calls.latency import LATENCY_COLUMNS
-from aipool.calls.store import keeping, sums
+from aipool.calls.store import keeping, sums, weeks
 from aipool.calls.tables import SUMS
 from aipool.calls.types import (
     CLIENT_GONE,
     DAY_HOURS,
+    GROWING,
     HOUR_MS,
     CheckedCall,
     Kept,
@@ -69,6 +71,7 @@ def differences(connection: Connection, totals: Totals) -> Iterator[Difference]:
     yield from _calls(connection, totals, tries, kept)
     yield from _sums(connection, kept)
     yield from _totals(connection, kept)
+    yield from _weeks(connection)
     yield from _latencies(connection, kept)
     yield from _sums_of_keys(connection, tries)
     yield from _use_of_tokens(connection)
@@ -223,16 +226,34 @@ def _sums(connection: Connection, kept: Kept) -> Iterator[Difference]:
         yield from _compared(claim, where, 5, SUMS, taken, there)
 
 
+_TOTALS = "totals of span {}, kind {}, at {}, owner {}, group {}, model {}"
+
+
 def _totals(connection: Connection, kept: Kept) -> Iterator[Difference]:
-    for span in Span:
+    for span in GROWING:
         for kind in TotalOf:
             start = kept.hours_from if span is Span.HOUR else 0
             if kind is TotalOf.KEY:
                 start = max(start, _from(kept.calls_from_ms, span * HOUR_MS))
             there = sums.stream_totals(connection, span, kind, start)
             taken = sums.stream_totals_again(connection, span, kind, start)
-            where = "totals of span {}, kind {}, at {}, owner {}, group {}, model {}"
-            yield from _compared("R-06", where, 6, SUMS, taken, there)
+            yield from _compared("R-06", _TOTALS, 6, SUMS, taken, there)
+
+
+def _weeks(connection: Connection) -> Iterator[Difference]:
+    summed = weeks.progress(connection).summed
+    where = "week {}, user {}, token {}, group {}, model {}"
+    taken, there = weeks.stream_from_days(connection, summed), weeks.stream(connection, summed)
+    yield from _compared("R-08", where, 5, SUMS, taken, there)
+    for kind in TotalOf:
+        yield from _compared(
+            "R-08",
+            _TOTALS,
+            6,
+            SUMS,
+            weeks.stream_totals_from_days(connection, kind, summed),
+            weeks.stream_totals(connection, kind, summed),
+        )
 
 
 def _latencies(connection: Connection, kept: Kept) -> Iterator[Difference]:
@@ -240,7 +261,7 @@ def _latencies(connection: Connection, kept: Kept) -> Iterator[Difference]:
     if first is None:
         return
     first = max(first + 1, _from(kept.calls_from_ms, HOUR_MS), kept.hours_from)
-    for span in Span:
+    for span in GROWING:
         start = _from(first, span)
         there = sums.stream_latencies(connection, span, start)
         taken = sums.stream_latencies_of_calls(connection, span, start)

@@ -21,6 +21,7 @@ from fastapi import FastAPI
 
 from aipool.accounts.failed_logins import FailedLogins
 from aipool.calls.jobs import LettingGo
+from aipool.calls.weeks import WeeklySums
 from aipool.config import Settings
 from aipool.control.app import create_app
 from aipool.control.asking import open_clients
@@ -106,6 +107,7 @@ def jobs(
     return [
         Balances(database, keyring, settings).job,
         LettingGo(database, lambda now: site.value(now, CALL_RETENTION_DAYS)).job,
+        WeeklySums(database).job,
         LowBalances(database, site, messenger).job,
         LoginWarnings(database, site, messenger, failed_logins).job,
     ]

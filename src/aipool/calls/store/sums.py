@@ -11,7 +11,15 @@ from sqlalchemy.engine import Connection
 from aipool.calls.latency import BOUNDS_MS, BUCKETS, LATENCY_COLUMNS
 from aipool.calls.store import STREAMED, months
 from aipool.calls.summing import EVERYBODY, Additions
-from aipool.calls.tables import SUMS, calls_table, latencies, usage_days, usage_hours, usage_totals
+from aipool.calls.tables import (
+    SUMS,
+    calls_table,
+    latencies,
+    usage_days,
+    usage_hours,
+    usage_totals,
+    usage_weeks,
+)
 from aipool.calls.types import (
     DAY_HOURS,
     FAILURES_FROM,
@@ -58,6 +66,9 @@ def add(connection: Connection, additions: Additions) -> None:
 
 # --- reading ------------------------------------------------------------------------------------
 
+#: A time, as stretches whose sums are there: of hours, or of days and of weeks among them.
+Stretches = Sequence[tuple[Span, range]]
+
 
 def totals(
     connection: Connection, span: Span, kind: TotalOf, ats: range, owner_id: int = EVERYBODY
@@ -77,68 +88,73 @@ def totals(
     return {row[0]: Sums._make(row[1:]) for row in found}
 
 
-def by_group_and_model(
-    connection: Connection, span: Span, ats: range
-) -> dict[tuple[int, str], Sums]:
-    """Everybody's sums over a stretch of time."""
-    table = usage_totals.c
-    by = (table.group_id, table.model)
-    found = connection.execute(
-        sa.select(*by, *_sums_of(usage_totals))
-        .where(*_within(span, TotalOf.EVERYBODY, ats))
-        .group_by(*by)
-    )
+def by_group_and_model(connection: Connection, stretches: Stretches) -> dict[tuple[int, str], Sums]:
+    """Everybody's sums over a time."""
+    rows = _totals_in(stretches, TotalOf.EVERYBODY, ("group_id", "model", *SUMS))
+    by = (rows.c.group_id, rows.c.model)
+    found = connection.execute(sa.select(*by, *_sums_of(rows)).group_by(*by))
     return {(row[0], row[1]): Sums._make(row[2:]) for row in found}
 
 
-def dearest(connection: Connection, span: Span, kind: TotalOf, ats: range, limit: int) -> list[int]:
-    """The owners that were charged most over a stretch of time, then those that called most."""
-    owner = usage_totals.c.owner_id
+def dearest(connection: Connection, stretches: Stretches, kind: TotalOf, limit: int) -> list[int]:
+    """The owners that were charged most over a time, then those that called most."""
     # Nothing but what decides: all owners are sorted for it, and the rest of their sums would
     # be sorted with them.
-    most = [whole_sum(usage_totals.c[name]).desc() for name in ("charged_nano", "calls")]
-    found = connection.execute(
-        sa.select(owner)
-        .where(*_within(span, kind, ats))
-        .group_by(owner)
-        .order_by(*most, owner)
-        .limit(limit)
-    )
+    decides = ("charged_nano", "calls")
+    rows = _totals_in(stretches, kind, ("owner_id", *decides))
+    owner = rows.c.owner_id
+    most = [whole_sum(rows.c[name]).desc() for name in decides]
+    found = connection.execute(sa.select(owner).group_by(owner).order_by(*most, owner).limit(limit))
     return list(found.scalars())
 
 
 def totals_of(
-    connection: Connection, span: Span, kind: TotalOf, ats: range, owner_ids: Collection[int]
+    connection: Connection, stretches: Stretches, kind: TotalOf, owner_ids: Collection[int]
 ) -> dict[int, Sums]:
-    """The sums of each of these owners over a stretch of time."""
-    owner = usage_totals.c.owner_id
-    found = connection.execute(
-        sa.select(owner, *_sums_of(usage_totals))
-        # Each time by itself: the owner stands behind it in the key.
-        .where(usage_totals.c.at.in_(ats), *_within(span, kind, ats), owner.in_(owner_ids))
-        .group_by(owner)
-    )
+    """The sums of each of these owners over a time."""
+    rows = _totals_in(stretches, kind, ("owner_id", *SUMS), owner_ids)
+    owner = rows.c.owner_id
+    found = connection.execute(sa.select(owner, *_sums_of(rows)).group_by(owner))
     return {row[0]: Sums._make(row[1:]) for row in found}
 
 
-def _within(span: Span, kind: TotalOf, ats: range) -> list[sa.ColumnElement[bool]]:
+def _totals_in(
+    stretches: Stretches,
+    kind: TotalOf,
+    names: Sequence[str],
+    owner_ids: Collection[int] | None = None,
+) -> sa.Subquery:
+    """These columns of the totals over a time, of everyone or of these owners."""
     table = usage_totals.c
-    return [table.span == span, table.kind == kind, table.at >= ats.start, table.at < ats.stop]
+    parts = []
+    for span, ats in stretches:
+        where = [table.span == span, table.kind == kind]
+        if owner_ids is None:
+            where += [table.at >= ats.start, table.at < ats.stop]
+        else:
+            # Each time by itself: the owner stands behind it in the key.
+            where += [table.at.in_(ats), table.owner_id.in_(owner_ids)]
+        parts.append(sa.select(*(table[name] for name in names)).where(*where))
+    return sa.union_all(*parts).subquery()
+
+
+_USAGE = {Span.HOUR: usage_hours, Span.DAY: usage_days, Span.WEEK: usage_weeks}
 
 
 def usage_of(
-    connection: Connection, span: Span, user_id: int, ats: range
+    connection: Connection, stretches: Stretches, user_id: int
 ) -> dict[tuple[int, str], Sums]:
-    """A user's sums over a stretch of time, by token and model."""
-    table = usage_hours if span is Span.HOUR else usage_days
-    at = table.c[table.primary_key.columns.keys()[0]]
-    by = (table.c.token_id, table.c.model)
-    found = connection.execute(
-        sa.select(*by, *_sums_of(table))
+    """A user's sums over a time, by token and model."""
+    parts = []
+    for span, ats in stretches:
+        table = _USAGE[span]
+        at = table.c[table.primary_key.columns.keys()[0]]
+        columns = (table.c[name] for name in ("token_id", "model", *SUMS))
         # Each time by itself: the user stands behind it in the key.
-        .where(at.in_(ats), table.c.user_id == user_id)
-        .group_by(*by)
-    )
+        parts.append(sa.select(*columns).where(at.in_(ats), table.c.user_id == user_id))
+    rows = sa.union_all(*parts).subquery()
+    by = (rows.c.token_id, rows.c.model)
+    found = connection.execute(sa.select(*by, *_sums_of(rows)).group_by(*by))
     return {(row[0], row[1]): Sums._make(row[2:]) for row in found}
 
 
@@ -196,7 +212,7 @@ def days_kept(connection: Connection) -> range:
     return range(0) if oldest is None or newest is None else range(oldest, newest + 1)
 
 
-def _sums_of(table: sa.Table) -> list[sa.ColumnElement[int]]:
+def _sums_of(table: sa.FromClause) -> list[sa.ColumnElement[int]]:
     return [whole_sum(table.c[name]) for name in SUMS]
 
 
@@ -233,7 +249,7 @@ def stream_days(connection: Connection, from_day: int) -> Iterator[UsageDay]:
 
 def stream_days_of_hours(connection: Connection, from_day: int) -> Iterator[UsageDay]:
     """The same sums, taken from the hours."""
-    day = _whole(usage_hours.c.hour, DAY_HOURS).label("day")
+    day = whole_parts(usage_hours.c.hour, DAY_HOURS).label("day")
     key = [day, *(usage_hours.c[name] for name in UsageDay._fields[1:5])]
     statement = (
         sa.select(*key, *_sums_of(usage_hours))
@@ -271,7 +287,7 @@ def stream_totals_again(
         rows = _calls_by_hour(connection, from_at * span)
         if rows is None:
             return
-        source, at = rows.c, _whole(rows.c.hour, span)
+        source, at = rows.c, whole_parts(rows.c.hour, span)
     else:
         table = usage_hours if span is Span.HOUR else usage_days
         source, at = table.c, table.c[table.primary_key.columns.keys()[0]]
@@ -322,7 +338,7 @@ def stream_latencies_of_calls(
     rows = _calls_by_hour(connection, from_at * span)
     if rows is None:
         return
-    at = _whole(rows.c.hour, span)
+    at = whole_parts(rows.c.hour, span)
     of_user = sa.select(
         at.label("at"),
         rows.c.user_id.label("user_id"),
@@ -366,7 +382,7 @@ def _calls_by_hour(connection: Connection, from_hour: int) -> sa.Subquery | None
         )
         parts.append(
             sa.select(
-                _whole(call.at_ms, HOUR_MS).label("hour"),
+                whole_parts(call.at_ms, HOUR_MS).label("hour"),
                 call.user_id,
                 call.token_id,
                 call.group_id,
@@ -382,7 +398,7 @@ def _calls_by_hour(connection: Connection, from_hour: int) -> sa.Subquery | None
     return sa.union_all(*parts).subquery() if parts else None
 
 
-def _whole(column: sa.ColumnElement[int], part: int) -> sa.ColumnElement[int]:
+def whole_parts(column: sa.ColumnElement[int], part: int) -> sa.ColumnElement[int]:
     """How many whole parts: both databases divide integers downwards here."""
     return sa.cast(column, Int64).op("/")(sa.literal_column(str(int(part))))
 
