@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says something about the machine, and nothing about the code.
+settings.register_profile("any_machine", deadline=None)
+settings.load_profile("any_machine")
 
 TESTS = Path(__file__).parent
 

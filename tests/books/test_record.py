@@ -177,9 +177,7 @@ def test_a_call_that_is_recorded_already_fails_a_batch_and_is_left_alone_with_ca
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_shipped_in_whatever_pieces_and_repeats_the_books_are_the_same(
     tmp_path: Path, data: st.DataObject

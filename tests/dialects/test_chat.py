@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aipool.dialects.chat import (
@@ -342,7 +342,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(json_values)
 def test_no_json_makes_the_reader_raise(value: object) -> None:
     data = json.dumps(value).encode()
@@ -360,7 +359,6 @@ def test_no_json_makes_the_reader_raise(value: object) -> None:
                 assert 0 <= usage.reasoning_tokens <= usage.output_tokens <= 10**8
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_make_the_reader_raise(data: bytes) -> None:
     decode_chunk(data)

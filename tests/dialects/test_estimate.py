@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aipool.dialects.estimate import (
@@ -97,7 +97,6 @@ def test_an_estimate_lies_within_its_band_of_a_real_count(
     assert least <= estimate_text(text) / counted <= most
 
 
-@settings(deadline=None)
 @given(st.lists(anything, max_size=20))
 def test_the_sum_does_not_depend_on_how_the_text_was_cut(pieces: list[str]) -> None:
     counter = TokenCounter()
@@ -107,7 +106,6 @@ def test_the_sum_does_not_depend_on_how_the_text_was_cut(pieces: list[str]) -> N
     assert counter.tokens == estimate_text("".join(pieces))
 
 
-@settings(deadline=None)
 @given(anything)
 def test_every_character_weighs_what_its_class_weighs(text: str) -> None:
     hundredths = sum(21 if c < "\x80" else 30 if c < "\u1000" else 60 for c in text)

@@ -172,7 +172,7 @@ def test_with_a_real_vocabulary_pieces_count_like_the_whole(vocabulary: str) -> 
     new_counter = exact.counters("exact")(vocabulary)
     count = getattr(exact.require(), vocabulary)().count
 
-    @settings(deadline=None, max_examples=300)
+    @settings(max_examples=300)
     @given(st.lists(anything, max_size=8), st.integers())
     def hold(parts: list[str], seed: int) -> None:
         # Words in between, so that there is always somewhere to cut.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -21,13 +22,9 @@ SHORT = {
 }
 
 
-#: Bound and never listening: whoever connects to it is refused.
-_nobody = socket.socket()
-
-
-def _catalogue(vendors: list[VendorThread]) -> str:
+def _catalogue(vendors: list[VendorThread], nobody: socket.socket) -> str:
     first, second = (vendor.base_url for vendor in vendors)
-    refusing = f"http://127.0.0.1:{_nobody.getsockname()[1]}/v1"
+    refusing = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
     return f"""
 vendors:
   - name: first
@@ -67,9 +64,12 @@ groups:
 @pytest.fixture(scope="session")
 def shop() -> Iterator[Platform]:
     """A platform with one worker and two fake vendors."""
-    _nobody.bind(("127.0.0.1", 0))
-    with _nobody, platform(catalogue=_catalogue, vendors=2, environment=SHORT) as running:
-        yield running
+    # Bound and never listening: whoever connects to it is refused.
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        catalogue = partial(_catalogue, nobody=nobody)
+        with platform(catalogue=catalogue, vendors=2, environment=SHORT) as running:
+            yield running
 
 
 @pytest.fixture

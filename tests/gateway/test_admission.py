@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aipool.gateway.admission import (
@@ -154,7 +154,6 @@ def _priced(call: tuple[Price, int, int, int | None, int]) -> tuple[ChatBody, Ad
     return parsed, found
 
 
-@settings(deadline=None)
 @given(_calls(), st.data())
 def test_no_usage_within_a_hold_costs_more_than_it(
     call: tuple[Price, int, int, int | None, int], data: st.DataObject
@@ -179,7 +178,6 @@ def test_a_reduced_cap_is_shared_by_all_choices() -> None:
     assert (reduced[0], reduced[1].hold_nano) == (100, money - 7)
 
 
-@settings(deadline=None)
 @given(_calls(), st.integers(0, 10**14), st.integers(0, 2_000))
 def test_a_reduced_cap_is_the_largest_that_the_money_covers(
     call: tuple[Price, int, int, int | None, int], available_nano: int, input_estimate: int

@@ -455,7 +455,7 @@ def _bodies(draw: Any) -> bytes:
     return writer.padded(writer.object(draw(st.permutations(items)))).encode()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(_bodies(), _changes)
 def test_a_splice_changes_what_it_names_and_no_other_byte(
     raw: bytes, changes: dict[str, bytes]
@@ -484,7 +484,7 @@ def test_a_splice_changes_what_it_names_and_no_other_byte(
     assert restored + rest[: brace - len(appended)] + rest[brace:] == raw
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(_bodies())
 def test_the_values_read_are_those_of_another_parser(raw: bytes) -> None:
     parsed, fields = good(raw), json.loads(raw)
@@ -498,7 +498,7 @@ def test_the_values_read_are_those_of_another_parser(raw: bytes) -> None:
         assert json.loads(raw[start:end]) == fields[name]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(_controlled, st.dictionaries(_other_key, _value, max_size=4))
 def test_arithmetic_and_walking_find_the_same_places(
     fields: dict[str, Any], others: dict[str, Any]
@@ -512,14 +512,14 @@ def test_arithmetic_and_walking_find_the_same_places(
     assert good(raw).spans == walked == helped
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=60) | st.text('{}[]",:\\u0019truefalsn mdo', max_size=60).map(str.encode))
 @example(b'{"a":"\\')
 def test_no_bytes_make_it_raise(raw: bytes) -> None:
     assert isinstance(parse(raw), ChatBody | Refusal)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(_bodies(), st.data())
 def test_no_damaged_body_makes_it_raise(raw: bytes, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(raw) - 1))
@@ -533,7 +533,7 @@ def test_no_damaged_body_makes_it_raise(raw: bytes, data: st.DataObject) -> None
         assert json.loads(changed.decode("utf-8", "replace"))["model"] == "x"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(["max_tokens", "max_completion_tokens", "n"]),
     st.integers() | st.floats() | st.integers(-(2**70), 2**70) | st.text(max_size=5),

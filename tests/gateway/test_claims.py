@@ -74,6 +74,30 @@ def test_a_free_key_is_the_calls() -> None:
     assert desk.sent[-1] == Unclaim(7, held.key, RID)
 
 
+def test_a_key_that_is_let_go_while_the_link_goes_down_is_let_go_when_it_is_up() -> None:
+    desk = Desk()
+    desk.claims.let_go(Held(7, b"long ago"), "req_0")
+    desk.now = 100.0
+    desk.claims.tick()
+    desk.claims.let_go(Held(7, b"unheard"), "req_2")
+    desk.ask()
+    desk.claims.link_down()
+    desk.up = False
+    desk.claims.let_go(Held(7, b"unsaid"), "req_3")
+    desk.now = 1000.0
+    desk.claims.tick()
+    desk.up, desk.sent = True, []
+
+    desk.claims.reconnected()
+
+    assert [one.rid for one in desk.sent if isinstance(one, Unclaim)] == ["req_2", RID, "req_3"]
+    desk.now = 1100.0
+    desk.claims.tick()
+    desk.sent = []
+    desk.claims.reconnected()
+    assert desk.sent == []
+
+
 def test_nobody_waits_for_a_ledger_process_that_is_not_there() -> None:
     away, silent, lost = Desk(up=False), Desk(), Desk()
     away.ask()

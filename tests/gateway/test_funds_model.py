@@ -304,7 +304,5 @@ class Money(RuleBasedStateMachine):
 def test_money_is_conserved_and_everybody_is_answered_once(steps: int) -> None:
     run_state_machine_as_test(
         Money,
-        settings=settings(
-            max_examples=120 if steps < 20 else 60, stateful_step_count=steps, deadline=None
-        ),
+        settings=settings(max_examples=120 if steps < 20 else 60, stateful_step_count=steps),
     )

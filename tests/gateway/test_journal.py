@@ -321,9 +321,7 @@ def test_a_tail_that_cannot_be_cut_either_does_not_hide_what_follows_from_the_ne
     assert [record for _, record in rig.read()] == [entry(1), entry(3)]
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.integers(1, 3), st.none() | st.integers(0, 120)), max_size=20))
 def test_whatever_fails_what_was_called_written_is_read_back(
     tmp_path_factory: pytest.TempPathFactory,

@@ -100,7 +100,7 @@ def _commands(draw: st.DrawFn) -> Command:
 _CONTENT_WITH_NOTHING = (AskFor("wallet:2", 0, 0, 1), AskFor("token:1", 0, 0, 1))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(_commands(), max_size=40))
 @example([SetCap("token:1", 0, None), debit(2, 40), Lend(1, (_CONTENT_WITH_NOTHING,), RULE)])
 def test_whatever_happens_the_books_agree_with_the_nano_by_nano_model(
@@ -151,7 +151,7 @@ def _check_grant(command: Lend, answer: Lent, free: dict[str, int]) -> None:
             assert grant.amount <= max(need.want, RULE.slice_max_nano)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(_commands(), max_size=25), st.integers(1, 25))
 def test_a_batch_does_what_its_commands_do_one_by_one(commands: list[Command], cut: int) -> None:
     one_by_one, together = books(u1=300, u2=40), books(u1=300, u2=40)

@@ -228,6 +228,5 @@ TestKeysOfAVendor = KeysOfAVendor.TestCase
 TestKeysOfAVendor.settings = settings(
     max_examples=15,
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -16,7 +16,7 @@ from aipool.rating.rate import Part, dearest, rate, worst_case
 from aipool.rating.types import NO_USAGE, TOKENS_MAX, Extras, Price, Tier, Units, Usage
 
 YUAN = 1_000_000_000
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=40)
 
 _amounts = st.integers(0, PRICE_NANO_MAX) | st.integers(0, 3)
 _maybe = st.none() | _amounts

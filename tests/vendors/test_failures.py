@@ -351,7 +351,7 @@ HEADERS = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(VENDORS), st.integers(0, 1000), HEADERS, st.binary(max_size=200) | JSON)
 def test_whatever_comes_there_is_a_verdict(
     vendor: Vendor, status: int, headers: dict[bytes, bytes], body: Any

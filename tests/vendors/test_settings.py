@@ -393,7 +393,7 @@ _json = st.recursive(
 _fields = st.dictionaries(st.sampled_from([*KeySettings.__struct_fields__, "x"]), _json, max_size=4)
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=200, database=None)
 @given(st.sampled_from([OPENAI, AZURE, CLOUDFLARE, SANDBOX]), _fields)
 def test_any_json_is_either_taken_whole_or_refused_by_a_field(
     vendor: Vendor, fields: dict[str, Any]

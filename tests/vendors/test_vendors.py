@@ -273,7 +273,7 @@ _json = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=200, database=None)
 @given(_json)
 def test_no_answer_whatsoever_breaks_the_reading_of_a_balance(answer: Any) -> None:
     for probe in PROBES:

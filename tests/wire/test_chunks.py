@@ -17,7 +17,7 @@ def encode(chunks: list[bytes]) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     chunks=st.lists(st.binary(min_size=1, max_size=300), max_size=8),
     rest=st.binary(max_size=20),
@@ -54,7 +54,7 @@ class Library:
         self.complete = True
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(
     st.lists(
         st.sampled_from(

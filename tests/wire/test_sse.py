@@ -39,7 +39,7 @@ pieces = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(parts=pieces, data=st.data())
 def test_any_stream_cut_anywhere_yields_the_reference_events(
     parts: list[bytes], data: st.DataObject

@@ -282,7 +282,7 @@ def test_a_request_fed_byte_by_byte_is_the_same_request() -> None:
     run(scenario())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_however_requests_are_cut_into_reads_they_are_the_same(data: st.DataObject) -> None:
     names = data.draw(st.lists(st.sampled_from(sorted(SERVED)), min_size=1, max_size=6))
@@ -310,7 +310,7 @@ async def send_in_pieces(raw: Raw, pieces: list[bytes]) -> None:
     raw.shut_write()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_a_head_of_any_bytes_is_judged_and_nothing_raises(garbage: bytes) -> None:
     for block in (garbage, b"GET / HTTP/1.1\r\n" + garbage + b"\r\n\r\n"):

@@ -27,6 +27,8 @@ log = structlog.get_logger()
 #: Questions in one transaction: each is a few statements.
 _TOGETHER_MAX = 64
 _SWEEP_SECONDS = 60.0
+#: After a database that could not be written, before it is tried again.
+_RETRY_SECONDS = 1.0
 
 Answer = Callable[[Claimed], None]
 
@@ -59,13 +61,15 @@ class ClaimKeeper:
                     await self._wake.wait()
             self._wake.clear()
             while self._queue:
-                await self._write_some()
+                if not await self._write_some():
+                    await asyncio.sleep(_RETRY_SECONDS)
             if loop.time() - swept_at >= _SWEEP_SECONDS:
                 swept_at = loop.time()
                 with contextlib.suppress(*PASSING_ERRORS):
                     await self._access.write(lambda tx: claims.sweep(tx, at_ms=now_ms()))
 
-    async def _write_some(self) -> None:
+    async def _write_some(self) -> bool:
+        """False: it could not be written. Who asked is told; what was let go waits."""
         count = min(len(self._queue), _TOGETHER_MAX)
         asked = [self._queue.popleft() for _ in range(count)]
         try:
@@ -73,9 +77,11 @@ class ClaimKeeper:
         except PASSING_ERRORS as error:
             log.error("claims_not_decided", reason=str(error))  # noqa: TRY400
             owners = None
+            self._queue.extendleft(one for one in reversed(asked) if isinstance(one[1], Unclaim))
         for place, (_, message, answer) in enumerate(asked):
             if isinstance(message, Claim) and answer is not None:
                 answer(_answer(message, None if owners is None else owners[place], owners is None))
+        return owners is not None
 
 
 def _decided(

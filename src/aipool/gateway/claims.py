@@ -1,12 +1,14 @@
 """A call under a client's idempotency key asks before it is made whether the key is free.
 
 The ledger process decides (books.claims), because a repeat may come to another worker. Nothing is
-held yet. A call that came to nothing lets its key go again.
+held yet. A call that came to nothing lets its key go again; what is said of that while the link
+goes down is said again when it is up, or the key would be taken for as long as this worker lives.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,6 +21,10 @@ from aipool.kit.money import format_cny
 KEY_BYTES_MAX = 255
 #: How long the ledger process may take.
 ANSWER_SECONDS = 3.0
+#: What was said so long before the link went down may not have been heard.
+_UNSURE_SECONDS = 30.0
+#: Keys that were let go, of the newest, which are said again.
+_SAID_MAX = 4_096
 
 BAD_KEY = errors.invalid(
     f"An Idempotency-Key is 1 to {KEY_BYTES_MAX} printable characters of ASCII.",
@@ -51,13 +57,16 @@ def is_key(text: bytes) -> bool:
 class Claims:
     """Of one worker. send: hands a frame to the link; False when it is down."""
 
-    __slots__ = ("_asked", "_now", "_number", "_send")
+    __slots__ = ("_asked", "_is_down", "_now", "_number", "_said", "_send")
 
     def __init__(self, send: Callable[[Claim | Unclaim], bool], now: Callable[[], float]) -> None:
         self._send = send
         self._now = now
         self._number = 0
+        self._is_down = False
         self._asked: dict[int, tuple[float, Held, str, Later]] = {}
+        #: When what was let go, the newest last.
+        self._said: deque[tuple[float, Unclaim]] = deque(maxlen=_SAID_MAX)
 
     def ask(self, token_id: int, key: bytes, body: bytes, rid: str, later: Later) -> None:
         """May this call be made under this key? key: as the client sent it.  body: its digest."""
@@ -69,17 +78,27 @@ class Claims:
             self._end(number, _UNKNOWN)
 
     def let_go(self, held: Held, rid: str) -> None:
-        """The call came to nothing. Lost with the link, this frees the key with the epoch."""
-        self._send(Unclaim(held.token_id, held.key, rid))
+        """The call came to nothing."""
+        self._say(Unclaim(held.token_id, held.key, rid))
 
     def answered(self, answer: Claimed) -> None:
         """The ledger process has decided."""
         self._end(answer.number, _refusal(answer))
 
     def link_down(self) -> None:
-        """Who waits is told to come again."""
-        for number in tuple(self._asked):
+        """Who waits is told to come again, and may have been given the key."""
+        self._is_down = True
+        for number, (_, held, rid, _) in tuple(self._asked.items()):
+            self.let_go(held, rid)
             self._end(number, _UNKNOWN)
+
+    def reconnected(self) -> None:
+        """The link is up again: says once more what may not have been heard."""
+        self._is_down = False
+        unclaims = [unclaim for _, unclaim in self._said]
+        self._said.clear()
+        for unclaim in unclaims:
+            self._say(unclaim)
 
     def tick(self) -> None:
         """Each second: who has waited too long is told to come again."""
@@ -89,6 +108,12 @@ class Claims:
                 # A late answer would give the key to a call that is over.
                 self.let_go(held, rid)
                 self._end(number, _UNKNOWN)
+        while not self._is_down and self._said and self._said[0][0] < now - _UNSURE_SECONDS:
+            self._said.popleft()
+
+    def _say(self, unclaim: Unclaim) -> None:
+        self._said.append((self._now(), unclaim))
+        self._send(unclaim)
 
     def _end(self, number: int, refusal: Refusal | None) -> None:
         asked = self._asked.pop(number, None)

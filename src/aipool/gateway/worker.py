@@ -162,6 +162,7 @@ class Worker:
         self._context.funds.reconnected()
         self._context.rates.reconnected(self._context.passed_seconds())
         self._context.slots.reconnected()
+        self._context.claims.reconnected()
         self._context.shipping.push()
 
     def link_down(self) -> None:

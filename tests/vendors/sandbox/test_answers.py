@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aipool.dialects.chat import answer_usage, chunk_usage, decode_answer, decode_chunk
@@ -300,7 +300,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=4))
 def test_every_request_gets_an_answer(more: dict[str, Any]) -> None:
     answered = reply(ask() | more)
