@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from aipool.calls import store
 from aipool.calls.rules import month_of
-from aipool.calls.store import sums
+from aipool.calls.store import again, sums
 from aipool.calls.summing import Additions
 from aipool.calls.tables import calls_table
-from aipool.calls.types import DAY_MS, GROWING, HOUR_MS, CallRow, TotalOf
+from aipool.calls.types import DAY_MS, GROWING, HOUR_MS, CallRow, Span, TotalOf
 from aipool.calls.weeks import WeeklySums
 from aipool.kit.db import Database, SqliteDatabase, Transaction
 
@@ -151,14 +151,14 @@ def _insert(
 
 def sum_up(database: Database) -> None:
     """Fills every roll-up, which are empty, from the calls, and those of weeks as the job does."""
-    _copy(database, lambda c: sums.stream_hours_of_calls(c, 0), 0)
-    _copy(database, lambda c: sums.stream_days_of_hours(c, 0), 1)
+    _copy(database, lambda c: again.used_again(c, Span.HOUR), 0)
+    _copy(database, lambda c: again.used_again(c, Span.DAY), 1)
     for span in GROWING:
         for kind in TotalOf:
-            _copy(database, lambda c, s=span, k=kind: sums.stream_totals_again(c, s, k, 0), 2)
+            _copy(database, lambda c, s=span, k=kind: again.totals_again(c, s, k), 2)
         _copy(
             database,
-            lambda c, s=span: ((int(s), *row) for row in sums.stream_latencies_of_calls(c, s, 0)),
+            lambda c, s=span: ((int(s), *row) for row in again.histograms_again(c, s, 0)),
             3,
         )
     asyncio.run(WeeklySums(database, pause_seconds=0.0).run())

@@ -9,8 +9,8 @@ import pytest
 
 from aipool.calls import service as calls
 from aipool.calls import store
-from aipool.calls.store import sums
-from aipool.calls.types import CallRow, KeyHour, KeyStats
+from aipool.calls.store import again
+from aipool.calls.types import CallRow, KeyHour, KeyStats, Span
 from aipool.kit.db import REFUSED_ERRORS, Database
 from tests.books.rig import Installation, new_rid
 
@@ -102,7 +102,7 @@ def test_a_call_is_written_once(database: Database) -> None:
 
     with database.read() as connection:
         assert len(calls.recent(connection)) == 1
-        assert [hour.calls for hour in sums.stream_hours(connection, 0)] == [1]
+        assert [hour.calls for hour in again.used(connection, Span.HOUR)] == [1]
 
 
 def test_pages_go_back_through_the_months_without_gap_or_repeat(database: Database) -> None:
@@ -136,7 +136,7 @@ def test_the_hourly_sums_grow_with_every_batch(database: Database) -> None:
     record(database, row(NOVEMBER + 2, error="worker_lost"), row(NOVEMBER + 3_600_000))
 
     with database.read() as connection:
-        first, second = sums.stream_hours(connection, 0)
+        first, second = again.used(connection, Span.HOUR)
 
     hour = NOVEMBER // 3_600_000
     assert first == (hour, 1, 5, 1, "gpt-4o-mini", 3, 2, 30, 12, 60, 150, 9, 6)

@@ -13,7 +13,7 @@ from aipool.calls import service as calls
 from aipool.calls import store
 from aipool.calls.jobs import HOURS_DAYS, LettingGo
 from aipool.calls.latency import BOUNDS_MS, BUCKETS, bucket_of, percentile
-from aipool.calls.store import sums as kept_sums
+from aipool.calls.store import again
 from aipool.calls.types import DAY_MS, HOUR_MS, Search, Span, Sums, TotalOf
 from aipool.kit.db import Database
 from aipool.ledger import service as ledger
@@ -125,7 +125,7 @@ def test_old_calls_go_and_the_books_still_agree(database: Database) -> None:
         for budget, window in (("token:1/day", DAY - 50), ("token:1/day", DAY), ("token:1", 0)):
             ledger.set_budget_cap(tx, budget, 5, window=window)
     with database.read() as connection:
-        days = list(kept_sums.stream_days(connection, 0))
+        days = list(again.used(connection, Span.DAY))
     job = LettingGo(database, lambda _: 1, clock_ms=lambda: NOVEMBER + DAY_MS + 5, pause_seconds=0)
 
     asyncio.run(job.run())
@@ -134,7 +134,7 @@ def test_old_calls_go_and_the_books_still_agree(database: Database) -> None:
     with database.read() as connection:
         assert store.months(connection) == ["202611"]
         assert all(one.at_ms >= NOVEMBER for one in calls.recent(connection, limit=500))
-        assert list(kept_sums.stream_days(connection, 0)) == days
+        assert list(again.used(connection, Span.DAY)) == days
         assert ledger.budget_state(connection, "token:1/day", window=DAY - 50) is None
         assert ledger.budget_state(connection, "token:1/day", window=DAY) is not None
         assert ledger.budget_state(connection, "token:1") is not None
@@ -150,7 +150,7 @@ def test_hours_go_when_the_days_have_them_and_nothing_else_does(database: Databa
     assert wrong_sums(database) == set()
     with database.read() as connection:
         assert len(calls.page(connection, Search(), limit=500).rows) == 200
-        hours = {one.hour for one in kept_sums.stream_hours(connection, 0)}
+        hours = {one.at for one in again.used(connection, Span.HOUR)}
         assert min(hours) * HOUR_MS >= late - (HOURS_DAYS + 1) * DAY_MS
         assert calls.totals(connection, Span.DAY, TotalOf.USER, range(DAY - 40, DAY), 1)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aipool.calls import service as calls
-from aipool.calls.store import weeks
+from aipool.calls.store import again, weeks
 from aipool.calls.store.weeks import Progress
 from aipool.calls.types import (
     DAY_MS,
@@ -20,7 +20,7 @@ from aipool.calls.types import (
     CallRow,
     Span,
     TotalOf,
-    UsageWeek,
+    Used,
 )
 from aipool.calls.weeks import LATE_MS, WeeklySums, stretches
 from aipool.kit.db import Database
@@ -143,9 +143,9 @@ def test_a_call_that_comes_while_its_week_is_summed_up_is_not_left_out(
 ) -> None:
     rows = a_season()
     record(database, *rows)
-    taken, reading = [], weeks.of_users
+    taken, reading = [], again.used_in_week
 
-    def read(connection: Any, week: int, user_ids: Collection[int]) -> list[UsageWeek]:
+    def read(connection: Any, week: int, user_ids: Collection[int]) -> list[Used]:
         found = reading(connection, week, user_ids)
         taken.append(week)
         if taken.count(week) == 1 and week == THIS_WEEK - 2:
@@ -153,7 +153,7 @@ def test_a_call_that_comes_while_its_week_is_summed_up_is_not_left_out(
             record(database, row(week * WEEK_MS + 5, user=1, token=11, charged_nano=55_000))
         return found
 
-    monkeypatch.setattr(weeks, "of_users", read)
+    monkeypatch.setattr(again, "used_in_week", read)
     summed_up(database)
 
     assert taken.count(THIS_WEEK - 2) == 2

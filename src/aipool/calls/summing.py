@@ -3,8 +3,7 @@
 The sums by token and hour are taken from the calls; the others, but for those of upstream keys,
 are sums of these, because a batch has far fewer of them than it has calls.
 
-    UsageHour   hour · user · token · group · model
-    UsageDay    day  · user · token · group · model
+    Used        hour and day · user · token · group · model
     Total       hour and day · everybody by group and model, each user, each upstream key
     Latency     hour and day · each user, everybody by model
 """
@@ -23,8 +22,7 @@ from aipool.calls.types import (
     Span,
     Total,
     TotalOf,
-    UsageDay,
-    UsageHour,
+    Used,
 )
 
 _SUMS = 8
@@ -34,8 +32,8 @@ EVERYBODY = 0
 class Additions(NamedTuple):
     """What is added to each table, in the order of its key. latencies: key, then all buckets."""
 
-    hours: list[UsageHour]
-    days: list[UsageDay]
+    hours: list[Used]
+    days: list[Used]
     totals: list[Total]
     latencies: list[tuple[Any, ...]]
 
@@ -75,8 +73,8 @@ def additions_of(rows: Iterable[CallRow]) -> Additions:
                 counts[bucket_of(row.first_token_ms)] += calls
             counts[BUCKETS + bucket_of(row.duration_ms)] += calls
     return Additions(
-        [UsageHour(*key, *hours[key]) for key in sorted(hours)],
-        [UsageDay(*key, *sums) for key, sums in _by_day(hours)],
+        [Used(*key, *hours[key]) for key in sorted(hours)],
+        [Used(*key, *sums) for key, sums in _by_day(hours)],
         _totals(hours, keys),
         _latencies(times),
     )

@@ -15,7 +15,7 @@ from functools import cache
 import sqlalchemy as sa
 
 from aipool.calls.latency import LATENCY_COLUMNS
-from aipool.calls.types import COMMON_ENDPOINT, FAILURES_FROM, Path
+from aipool.calls.types import COMMON_ENDPOINT, FAILURES_FROM, Path, Span
 from aipool.kit.db import Int64, Text, metadata
 
 call_months = sa.Table(
@@ -44,7 +44,7 @@ def _number(name: str) -> sa.Column[int]:
     return sa.Column(name, Int64, nullable=False)
 
 
-#: What one token did with one model in one hour. hour: unix time in whole hours.
+#: What one token did with one model in one hour (types.Used). hour: unix time in whole hours.
 usage_hours = sa.Table(
     "usage_hours",
     metadata,
@@ -73,6 +73,8 @@ usage_weeks = sa.Table(
     *map(_number, SUMS),
     sqlite_with_rowid=False,
 )
+
+USAGE = {Span.HOUR: usage_hours, Span.DAY: usage_days, Span.WEEK: usage_weeks}
 
 #: One row. Weeks before `summed` have their sums; those before `fixed` have them, or are being
 #: summed, and a call of one of them takes both back to it.

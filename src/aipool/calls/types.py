@@ -71,50 +71,15 @@ class CallRow(NamedTuple):
     calls: int
 
 
-class UsageHour(NamedTuple):
-    """What one token did with one model in one hour, in the order of the columns.
+class Used(NamedTuple):
+    """What one token did with one model in an hour, in a day, or in a week, in the order of the
+    columns.
 
-    hour: unix time in whole hours.  errors: calls with a status of 400 and above or an
-    error; a call that a client left is among them.
+    at: unix time in whole hours, days or weeks; the latter begin on Thursdays.  errors: calls with
+    a status of 400 and above or an error; a call that a client left is among them.
     """
 
-    hour: int
-    user_id: int
-    token_id: int
-    group_id: int
-    model: str
-    calls: int
-    errors: int
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    charged_nano: int
-    written_off_nano: int
-    cost_nano: int
-
-
-class UsageDay(NamedTuple):
-    """The same in one UTC day. day: unix time in whole days."""
-
-    day: int
-    user_id: int
-    token_id: int
-    group_id: int
-    model: str
-    calls: int
-    errors: int
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    charged_nano: int
-    written_off_nano: int
-    cost_nano: int
-
-
-class UsageWeek(NamedTuple):
-    """The same in one week. week: unix time in whole weeks, which begin on Thursdays."""
-
-    week: int
+    at: int
     user_id: int
     token_id: int
     group_id: int
@@ -130,8 +95,8 @@ class UsageWeek(NamedTuple):
 
 
 class Span(IntEnum):
-    """How long a sum of `Total` and `Latency` is over, in hours: a UTC hour, or a UTC day; that
-    of a week (UsageWeek) is made when it is over, and of `Total` only."""
+    """How long a sum is over, in hours: a UTC hour, a UTC day, or a week. Those of a week are made
+    when it is over (calls.weeks), and there are none of how long calls took."""
 
     HOUR = 1
     DAY = 24
@@ -155,7 +120,7 @@ class TotalOf(IntEnum):
 
 class Total(NamedTuple):
     """The sums of many tokens' calls, in the order of the columns. at: unix time in whole spans.
-    The rest as in UsageHour."""
+    The rest as in Used."""
 
     span: int
     kind: int
@@ -174,7 +139,7 @@ class Total(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What some calls come to: the last columns of UsageHour."""
+    """What some calls come to: the last columns of Used."""
 
     calls: int = 0
     errors: int = 0

@@ -28,11 +28,12 @@ from sqlalchemy.engine import Connection
 
 from aipool.calls import store
 from aipool.calls.latency import LATENCY_COLUMNS
-from aipool.calls.store import keeping, sums, weeks
+from aipool.calls.store import again, keeping, weeks
 from aipool.calls.tables import SUMS
 from aipool.calls.types import (
     CLIENT_GONE,
     DAY_HOURS,
+    DAY_MS,
     GROWING,
     HOUR_MS,
     CheckedCall,
@@ -71,7 +72,6 @@ def differences(connection: Connection, totals: Totals) -> Iterator[Difference]:
     yield from _calls(connection, totals, tries, kept)
     yield from _sums(connection, kept)
     yield from _totals(connection, kept)
-    yield from _weeks(connection)
     yield from _latencies(connection, kept)
     yield from _sums_of_keys(connection, tries)
     yield from _use_of_tokens(connection)
@@ -208,63 +208,41 @@ class _Following:
 def _sums(connection: Connection, kept: Kept) -> Iterator[Difference]:
     hour = max(_from(kept.calls_from_ms, HOUR_MS), kept.hours_from)
     day = _from(kept.hours_from, DAY_HOURS)
-    for claim, unit, there, taken in (
-        (
-            "R-01",
-            "hour",
-            sums.stream_hours(connection, hour),
-            sums.stream_hours_of_calls(connection, hour),
-        ),
-        (
-            "R-05",
-            "day",
-            sums.stream_days(connection, day),
-            sums.stream_days_of_hours(connection, day),
-        ),
+    for claim, unit, span, start, stop in (
+        ("R-01", "hour", Span.HOUR, hour, None),
+        ("R-05", "day", Span.DAY, day, None),
+        ("R-08", "week", Span.WEEK, 0, weeks.progress(connection).summed),
     ):
+        there = again.used(connection, span, start, stop)
+        taken = again.used_again(connection, span, start, stop)
         where = unit + " {}, user {}, token {}, group {}, model {}"
         yield from _compared(claim, where, 5, SUMS, taken, there)
 
 
-_TOTALS = "totals of span {}, kind {}, at {}, owner {}, group {}, model {}"
-
-
 def _totals(connection: Connection, kept: Kept) -> Iterator[Difference]:
-    for span in GROWING:
-        for kind in TotalOf:
-            start = kept.hours_from if span is Span.HOUR else 0
-            if kind is TotalOf.KEY:
-                start = max(start, _from(kept.calls_from_ms, span * HOUR_MS))
-            there = sums.stream_totals(connection, span, kind, start)
-            taken = sums.stream_totals_again(connection, span, kind, start)
-            yield from _compared("R-06", _TOTALS, 6, SUMS, taken, there)
-
-
-def _weeks(connection: Connection) -> Iterator[Difference]:
-    summed = weeks.progress(connection).summed
-    where = "week {}, user {}, token {}, group {}, model {}"
-    taken, there = weeks.stream_from_days(connection, summed), weeks.stream(connection, summed)
-    yield from _compared("R-08", where, 5, SUMS, taken, there)
     for kind in TotalOf:
-        yield from _compared(
-            "R-08",
-            _TOTALS,
-            6,
-            SUMS,
-            weeks.stream_totals_from_days(connection, kind, summed),
-            weeks.stream_totals(connection, kind, summed),
-        )
+        calls_from = kept.calls_from_ms if kind is TotalOf.KEY else 0
+        hour = max(kept.hours_from, _from(calls_from, HOUR_MS))
+        for claim, span, start, stop in (
+            ("R-06", Span.HOUR, hour, None),
+            ("R-06", Span.DAY, _from(calls_from, DAY_MS), None),
+            ("R-08", Span.WEEK, 0, weeks.progress(connection).summed),
+        ):
+            there = again.totals(connection, span, kind, start, stop)
+            taken = again.totals_again(connection, span, kind, start, stop)
+            where = "totals of span {}, kind {}, at {}, owner {}, group {}, model {}"
+            yield from _compared(claim, where, 6, SUMS, taken, there)
 
 
 def _latencies(connection: Connection, kept: Kept) -> Iterator[Difference]:
-    first = sums.first_latency(connection)
+    first = again.first_histogram(connection)
     if first is None:
         return
     first = max(first + 1, _from(kept.calls_from_ms, HOUR_MS), kept.hours_from)
     for span in GROWING:
         start = _from(first, span)
-        there = sums.stream_latencies(connection, span, start)
-        taken = sums.stream_latencies_of_calls(connection, span, start)
+        there = again.histograms(connection, span, start)
+        taken = again.histograms_again(connection, span, start)
         where = f"latencies of span {span}, " + "at {}, user {}, model {}"
         yield from _compared("R-07", where, 3, LATENCY_COLUMNS, taken, there)
 
@@ -287,7 +265,7 @@ def _compared(
 
 
 def _days_of_money(connection: Connection) -> Iterator[Difference]:
-    there, moved = sums.charged_by_day(connection), ledger.charged_by_day(connection)
+    there, moved = again.charged_by_day(connection), ledger.charged_by_day(connection)
     for key, wanted, found in _side_by_side(moved, there):
         if wanted != found:
             where = "charged on day {} to user {}".format(*key)
@@ -322,7 +300,7 @@ def _named(names: tuple[str, ...], values: tuple[int, ...] | None) -> str:
 
 def _use_of_tokens(connection: Connection) -> Iterator[Difference]:
     kept = ((name, used) for name, used in ledger.used_by_tokens(connection) if used)
-    for name, wanted, found in _side_by_side(sums.used_by_tokens(connection), kept):
+    for name, wanted, found in _side_by_side(again.used_by_tokens(connection), kept):
         if wanted != found:
             yield Difference("R-02", f"used of {name}", str(wanted or 0), str(found or 0))
 

@@ -18,9 +18,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 
-from aipool.calls.store import sums, weeks
+from aipool.calls.store import again, sums, weeks
 from aipool.calls.store.weeks import Progress
-from aipool.calls.types import DAY_MS, WEEK_DAYS, WEEK_MS, Span, Total, UsageWeek
+from aipool.calls.types import DAY_MS, WEEK_DAYS, WEEK_MS, Span, Total, TotalOf, Used
 from aipool.kit.clock import now_ms
 from aipool.kit.db import Database
 from aipool.kit.recurring import Recurring
@@ -77,7 +77,7 @@ class WeeklySums:
             await self._put(week, [], await asyncio.to_thread(self._totals_of, week))
             await asyncio.to_thread(self._finish, week)
 
-    async def _put(self, week: int, rows: list[UsageWeek], totals: list[Total]) -> None:
+    async def _put(self, week: int, rows: list[Used], totals: list[Total]) -> None:
         for start in range(0, max(len(rows), len(totals)), _BITE):
             part = slice(start, start + _BITE)
             await asyncio.to_thread(self._bite, rows[part], totals[part])
@@ -98,15 +98,19 @@ class WeeklySums:
         with self._database.read(patient=True) as connection:
             return weeks.users_of(connection, week)
 
-    def _of_users(self, week: int, user_ids: Collection[int]) -> list[UsageWeek]:
+    def _of_users(self, week: int, user_ids: Collection[int]) -> list[Used]:
         with self._database.read(patient=True) as connection:
-            return weeks.of_users(connection, week, user_ids)
+            return again.used_in_week(connection, week, user_ids)
 
     def _totals_of(self, week: int) -> list[Total]:
         with self._database.read(patient=True) as connection:
-            return weeks.totals_of(connection, week)
+            return [
+                total
+                for kind in TotalOf
+                for total in again.totals_again(connection, Span.WEEK, kind, week, week + 1)
+            ]
 
-    def _bite(self, rows: Sequence[UsageWeek], totals: Sequence[Total]) -> None:
+    def _bite(self, rows: Sequence[Used], totals: Sequence[Total]) -> None:
         with self._database.write() as tx:
             weeks.put(tx.connection, rows)
             weeks.put_totals(tx.connection, totals)

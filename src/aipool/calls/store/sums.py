@@ -1,42 +1,23 @@
-"""The roll-ups: how they grow, how they are read, and how they are taken from the calls again."""
+"""The roll-ups: how they grow, and how they are read. `again` takes them from the calls again."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from aipool.calls.latency import BOUNDS_MS, BUCKETS, LATENCY_COLUMNS
-from aipool.calls.store import STREAMED, months
+from aipool.calls.latency import LATENCY_COLUMNS
 from aipool.calls.summing import EVERYBODY, Additions
-from aipool.calls.tables import (
-    SUMS,
-    calls_table,
-    latencies,
-    usage_days,
-    usage_hours,
-    usage_totals,
-    usage_weeks,
-)
-from aipool.calls.types import (
-    DAY_HOURS,
-    FAILURES_FROM,
-    HOUR_MS,
-    Span,
-    Sums,
-    Total,
-    TotalOf,
-    UsageDay,
-    UsageHour,
-)
+from aipool.calls.tables import SUMS, USAGE, latencies, usage_days, usage_hours, usage_totals
+from aipool.calls.types import Span, Sums, TotalOf
 from aipool.kit.bulk import BulkStatement
-from aipool.kit.db import Int64, Text, whole_sum
+from aipool.kit.db import whole_sum
 
 
-def _adding(table: sa.Table, sums: Sequence[str]) -> BulkStatement:
-    """Adds rows to those with the same key."""
+def upsert(table: sa.Table, sums: Sequence[str], value: str) -> BulkStatement:
+    """Writes rows. value: what becomes of a sum where there is a row with the same key, of {old}
+    and {new}."""
     names = [column.name for column in table.columns]
     key = [column.name for column in table.primary_key]
     return BulkStatement(
@@ -44,16 +25,20 @@ def _adding(table: sa.Table, sums: Sequence[str]) -> BulkStatement:
             f"INSERT INTO {table.name} ({', '.join(names)})"  # noqa: S608
             f" VALUES ({', '.join(f':{name}' for name in names)})"
             f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET "
-            + ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in sums)
+            + ", ".join(
+                f"{name} = " + value.format(old=f"{table.name}.{name}", new=f"excluded.{name}")
+                for name in sums
+            )
         ),
         names,
     )
 
 
-_ADD_HOURS = _adding(usage_hours, SUMS)
-_ADD_DAYS = _adding(usage_days, SUMS)
-_ADD_TOTALS = _adding(usage_totals, SUMS)
-_ADD_LATENCIES = _adding(latencies, LATENCY_COLUMNS)
+_ADDED = "{old} + {new}"
+_ADD_HOURS = upsert(usage_hours, SUMS, _ADDED)
+_ADD_DAYS = upsert(usage_days, SUMS, _ADDED)
+_ADD_TOTALS = upsert(usage_totals, SUMS, _ADDED)
+_ADD_LATENCIES = upsert(latencies, LATENCY_COLUMNS, _ADDED)
 
 
 def add(connection: Connection, additions: Additions) -> None:
@@ -138,16 +123,13 @@ def _totals_in(
     return sa.union_all(*parts).subquery()
 
 
-_USAGE = {Span.HOUR: usage_hours, Span.DAY: usage_days, Span.WEEK: usage_weeks}
-
-
 def usage_of(
     connection: Connection, stretches: Stretches, user_id: int
 ) -> dict[tuple[int, str], Sums]:
     """A user's sums over a time, by token and model."""
     parts = []
     for span, ats in stretches:
-        table = _USAGE[span]
+        table = USAGE[span]
         at = table.c[table.primary_key.columns.keys()[0]]
         columns = (table.c[name] for name in ("token_id", "model", *SUMS))
         # Each time by itself: the user stands behind it in the key.
@@ -214,214 +196,3 @@ def days_kept(connection: Connection) -> range:
 
 def _sums_of(table: sa.FromClause) -> list[sa.ColumnElement[int]]:
     return [whole_sum(table.c[name]) for name in SUMS]
-
-
-# --- the verifier -------------------------------------------------------------------------------
-
-
-def stream_hours(connection: Connection, from_hour: int) -> Iterator[UsageHour]:
-    """The hourly sums from an hour on, in the order of their key."""
-    columns = [usage_hours.c[name] for name in UsageHour._fields]
-    statement = sa.select(*columns).where(usage_hours.c.hour >= from_hour).order_by(*columns[:5])
-    for row in connection.execute(statement, execution_options=STREAMED):
-        yield UsageHour._make(row)
-
-
-def stream_hours_of_calls(connection: Connection, from_hour: int) -> Iterator[UsageHour]:
-    """The same sums, taken from the calls themselves."""
-    rows = _calls_by_hour(connection, from_hour)
-    if rows is None:
-        return
-    key = [rows.c[name] for name in UsageHour._fields[:5]]
-    statement = sa.select(*key, *(whole_sum(rows.c[name]) for name in SUMS))
-    statement = statement.group_by(*key).order_by(*key)
-    for row in connection.execute(statement, execution_options=STREAMED):
-        yield UsageHour._make(row)
-
-
-def stream_days(connection: Connection, from_day: int) -> Iterator[UsageDay]:
-    """The daily sums from a day on, in the order of their key."""
-    columns = [usage_days.c[name] for name in UsageDay._fields]
-    statement = sa.select(*columns).where(usage_days.c.day >= from_day).order_by(*columns[:5])
-    for row in connection.execute(statement, execution_options=STREAMED):
-        yield UsageDay._make(row)
-
-
-def stream_days_of_hours(connection: Connection, from_day: int) -> Iterator[UsageDay]:
-    """The same sums, taken from the hours."""
-    day = whole_parts(usage_hours.c.hour, DAY_HOURS).label("day")
-    key = [day, *(usage_hours.c[name] for name in UsageDay._fields[1:5])]
-    statement = (
-        sa.select(*key, *_sums_of(usage_hours))
-        .where(usage_hours.c.hour >= from_day * DAY_HOURS)
-        .group_by(*key)
-        .order_by(*key)
-    )
-    for row in connection.execute(statement, execution_options=STREAMED):
-        yield UsageDay._make(row)
-
-
-def stream_totals(
-    connection: Connection, span: Span, kind: TotalOf, from_at: int
-) -> Iterator[Total]:
-    """Totals of one kind from a time on, in the order of their key."""
-    columns = [usage_totals.c[name] for name in Total._fields]
-    statement = (
-        sa.select(*columns)
-        .where(
-            usage_totals.c.span == span,
-            usage_totals.c.kind == kind,
-            usage_totals.c.at >= from_at,
-        )
-        .order_by(*columns[:6])
-    )
-    for row in connection.execute(statement, execution_options=STREAMED):
-        yield Total._make(row)
-
-
-def stream_totals_again(
-    connection: Connection, span: Span, kind: TotalOf, from_at: int
-) -> Iterator[Total]:
-    """The same, taken from the sums by token; those of upstream keys from the calls."""
-    if kind is TotalOf.KEY:
-        rows = _calls_by_hour(connection, from_at * span)
-        if rows is None:
-            return
-        source, at = rows.c, whole_parts(rows.c.hour, span)
-    else:
-        table = usage_hours if span is Span.HOUR else usage_days
-        source, at = table.c, table.c[table.primary_key.columns.keys()[0]]
-    at = at.label("at")
-    nothing, nowhere = sa.literal(0, Int64), sa.literal("", Text)
-    owner: sa.ColumnElement[Any] = nothing
-    if kind is not TotalOf.EVERYBODY:
-        owner = source.key_id if kind is TotalOf.KEY else source.user_id
-    whole = kind is TotalOf.EVERYBODY
-    parts = [
-        at,
-        owner.label("owner_id"),
-        (source.group_id if whole else nothing).label("group_id"),
-        (source.model if whole else nowhere).label("model"),
-    ]
-    named = sa.select(*parts, *(source[name] for name in SUMS)).where(at >= from_at).subquery()
-    key = [named.c[name] for name in Total._fields[2:6]]
-    statement = sa.select(*key, *(whole_sum(named.c[name]) for name in SUMS))
-    statement = statement.group_by(*key).order_by(*key)
-    for row in connection.execute(statement, execution_options=STREAMED):
-        yield Total._make((span, kind, *row))
-
-
-def stream_latencies(connection: Connection, span: Span, from_at: int) -> Iterator[tuple[Any, ...]]:
-    """The histograms from a time on, in the order of their key: (at, user, model, counts …)."""
-    columns = [latencies.c[name] for name in ("at", "user_id", "model", *LATENCY_COLUMNS)]
-    statement = (
-        sa.select(*columns)
-        .where(latencies.c.span == span, latencies.c.at >= from_at)
-        .order_by(*columns[:3])
-    )
-    for row in connection.execute(statement, execution_options=STREAMED):
-        yield tuple(row)
-
-
-def first_latency(connection: Connection) -> int | None:
-    """The oldest hour that has histograms."""
-    table = latencies.c
-    return connection.execute(
-        sa.select(sa.func.min(table.at)).where(table.span == Span.HOUR)
-    ).scalar()
-
-
-def stream_latencies_of_calls(
-    connection: Connection, span: Span, from_at: int
-) -> Iterator[tuple[Any, ...]]:
-    """The same, taken from the calls themselves."""
-    rows = _calls_by_hour(connection, from_at * span)
-    if rows is None:
-        return
-    at = whole_parts(rows.c.hour, span)
-    of_user = sa.select(
-        at.label("at"),
-        rows.c.user_id.label("user_id"),
-        sa.literal("", Text).label("model"),
-        *_buckets_of(rows),
-    ).where(rows.c.errors == 0)
-    of_all = sa.select(
-        at.label("at"),
-        sa.literal(EVERYBODY, Int64).label("user_id"),
-        rows.c.model.label("model"),
-        *_buckets_of(rows),
-    ).where(rows.c.errors == 0)
-    named = sa.union_all(of_user, of_all).subquery()
-    key = [named.c[name] for name in ("at", "user_id", "model")]
-    counts = [whole_sum(named.c[name]) for name in LATENCY_COLUMNS]
-    statement = sa.select(*key, *counts).where(named.c.at >= from_at).group_by(*key).order_by(*key)
-    for row in connection.execute(statement, execution_options=STREAMED):
-        yield tuple(row)
-
-
-def _buckets_of(rows: sa.Subquery) -> list[sa.ColumnElement[int]]:
-    """How often a call is in each bucket."""
-    found: list[sa.ColumnElement[int]] = []
-    for kind, took in (("first", rows.c.first_token_ms), ("whole", rows.c.duration_ms)):
-        for number in range(BUCKETS):
-            inside = [took >= (BOUNDS_MS[number - 1] if number else 0)]
-            if number < len(BOUNDS_MS):
-                inside.append(took < BOUNDS_MS[number])
-            is_there = sa.case((sa.and_(*inside), rows.c["calls"]), else_=0)
-            found.append(is_there.label(f"{kind}_{number:02}"))
-    return found
-
-
-def _calls_by_hour(connection: Connection, from_hour: int) -> sa.Subquery | None:
-    """The calls of every month from an hour on, in the words of the sums."""
-    parts = []
-    for month in months(connection):
-        call = calls_table(month).c
-        failed = sa.case(
-            (sa.or_(call.status >= FAILURES_FROM, call.error != ""), call["calls"]), else_=0
-        )
-        parts.append(
-            sa.select(
-                whole_parts(call.at_ms, HOUR_MS).label("hour"),
-                call.user_id,
-                call.token_id,
-                call.group_id,
-                call.key_id,
-                call.model,
-                call.first_token_ms,
-                call.duration_ms,
-                call["calls"].label("calls"),
-                failed.label("errors"),
-                *(call[name] for name in SUMS[2:]),
-            ).where(call.at_ms >= from_hour * HOUR_MS)
-        )
-    return sa.union_all(*parts).subquery() if parts else None
-
-
-def whole_parts(column: sa.ColumnElement[int], part: int) -> sa.ColumnElement[int]:
-    """How many whole parts: both databases divide integers downwards here."""
-    return sa.cast(column, Int64).op("/")(sa.literal_column(str(int(part))))
-
-
-def used_by_tokens(connection: Connection) -> Iterator[tuple[str, int]]:
-    """What each token's calls cost its user, by the name of its budget."""
-    name = sa.literal("token:", Text) + sa.cast(usage_days.c.token_id, sa.Text)
-    used = whole_sum(usage_days.c.charged_nano)
-    statement = (
-        sa.select(name.label("budget"), used)
-        .where(usage_days.c.token_id != 0)
-        .group_by("budget")
-        .having(used > 0)
-        .order_by("budget")
-    )
-    for row in connection.execute(statement, execution_options=STREAMED):
-        yield row[0], row[1]
-
-
-def charged_by_day(connection: Connection) -> Iterator[tuple[tuple[int, int], int]]:
-    """What each user was charged each UTC day, by (day, user)."""
-    charged = whole_sum(usage_days.c.charged_nano)
-    key = (usage_days.c.day, usage_days.c.user_id)
-    statement = sa.select(*key, charged).group_by(*key).having(charged > 0).order_by(*key)
-    for row in connection.execute(statement, execution_options=STREAMED):
-        yield (row[0], row[1]), row[2]
