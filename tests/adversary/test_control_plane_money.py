@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aipool.adjustments import service as adjustments
+from aipool.adjustments.types import Asked
 from aipool.audit import service as audit
 from aipool.audit.tables import audit_entries
 from aipool.calls import claims
 from aipool.calls.types import KeyAsked
-from aipool.control.adjusting import Adjusted, adjust
+from aipool.control.adjusting import Adjusted, adjust, adjust_or_ask, agree
 from aipool.doors.frames import Claim, Unclaim
 from aipool.gateway.admission import _most
 from aipool.gateway.claims import ANSWER_SECONDS, Claims
@@ -101,6 +104,64 @@ def test_one_key_for_another_amount_or_the_largest_twice_is_refused(world: World
 
     assert len([one for one in came if isinstance(one, Conflict)]) == 1
     assert left(world)[1] == 1
+
+
+def test_who_may_move_so_much_alone_does_not_move_more_at_once(world: World) -> None:
+    with world.database.write() as tx:
+        user = world.user(tx)
+    start = threading.Barrier(5)
+    came: list[Adjusted | Asked] = []
+
+    def ask(key: str) -> None:
+        start.wait()
+        came.append(
+            adjust_or_ask(
+                world.database,
+                lambda _budgets: None,
+                world.act,
+                user,
+                amount_nano=6,
+                reason="r",
+                key=key,
+                alone_max_nano=10,
+            )
+        )
+
+    threads = [threading.Thread(target=ask, args=(f"k{number}",)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(type(one).__name__ for one in came) == ["Adjusted"] + ["Asked"] * 4
+    assert left(world) == (6, 1)
+
+
+def test_two_who_agree_at_once_book_it_once(world: World) -> None:
+    with world.database.write() as tx:
+        user = world.user(tx)
+        asked = adjustments.ask(tx, world.act, user, amount_nano=6, reason="r", key="k")
+    start = threading.Barrier(4)
+    came: list[str] = []
+
+    def agree_as(number: int) -> None:
+        start.wait()
+        act = replace(world.act, actor=f"user:{number}")
+        try:
+            agree(world.database, lambda _budgets: None, act, user, asked)
+        except Conflict as refused:
+            came.append(refused.code)
+        else:
+            came.append("")
+
+    threads = [threading.Thread(target=agree_as, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(came) == [""] + ["adjustment_decided"] * 3
+    assert left(world) == (6, 1)
 
 
 # --- keys of clients ------------------------------------------------------------------------------

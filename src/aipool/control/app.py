@@ -38,6 +38,7 @@ from aipool.control import (
     people,
     reference,
     said,
+    second_eyes,
     setup,
     token_self,
     trail,
@@ -117,7 +118,9 @@ def create_app(
     app.include_router(api_tokens.routes(desk, pepper, last_used, lowering))
     give_back = collector(database, settings.data_dir)
     app.include_router(groups_admin.routes(desk, give_back))
-    app.include_router(people.routes(desk, pepper, site, recaller(settings.data_dir)))
+    recall = recaller(settings.data_dir)
+    app.include_router(people.routes(desk, pepper, site, recall))
+    app.include_router(second_eyes.routes(desk, recall))
     app.include_router(trail.routes(desk))
     # Before the calls, which would take export for an id.
     files = exports.Exports()

@@ -275,6 +275,10 @@ DETAILS: Final[Mapping[str, str | tuple[str, ...]]] = {
     "search_too_short": "请至少输入 {least} 个字符。",
     "malformed_reason": "原因须为可打印的文字，且不能过长。",
     "adjustment_refused": "{amount} 元无法调整：{why}。",
+    "adjustment_unknown": "没有编号为 {id} 的待复核调整。",
+    "adjustment_decided": "该调整已不在等待：{state}。",
+    "second_administrator_needed": "须由另一位管理员同意，且不能是申请人或收款人；"
+    "申请人须仍是管理员。",
     "idempotency_key_reused": "该键已用于另一个请求，请换一个新的。",
     "setting_unknown": "没有设置“{name}”。",
     "setting_fixed": "{name} 由 {place} 固定，不能在此更改。",
@@ -310,6 +314,10 @@ PHRASES: Final[Mapping[str, str]] = {
     "balance_too_small": "余额为 {balance} 元",
     "money_held": "可动用 {free} 元；另有 {held} 元正被进行中的调用占用，请待其结束后再试",
     "money_unanswered": "可动用 {free} 元；另有 {held} 元在某个未应答的工作进程中，请稍后再试",
+    # what became of an adjustment that waited
+    "agreed": "已同意",
+    "declined": "已拒绝或撤回",
+    "expired": "已过期",
     # what a setting must be (site.values)
     "setting_line": "应为一行可打印的文字，最多 {most} 个字符",
     "setting_prose": "应为文字，最多 {most} 个字符",

@@ -25,16 +25,18 @@ from aipool.accounts import service as accounts
 from aipool.accounts.callers import Asking, Caller
 from aipool.accounts.service import RESET_LINK_MS, Details
 from aipool.accounts.types import Role, Status, User
+from aipool.adjustments.types import Asked as AskedAdjustment
 from aipool.apply.credit import adjustment_nano
 from aipool.audit.desk import LATER, Acting, AskedId, Desk, Id
 from aipool.audit.types import Act
 from aipool.control import newcomers, pages, people_list
-from aipool.control.adjusting import Recall, adjust
+from aipool.control.adjusting import Recall, adjust_or_ask
 from aipool.control.newcomers import sessions_end
 from aipool.control.people_list import Asked, Sort
 from aipool.control.people_schemas import (
     AdjustmentSent,
     AdjustmentShown,
+    AskedShown,
     LinkShown,
     SessionsEnded,
     UserChange,
@@ -42,19 +44,19 @@ from aipool.control.people_schemas import (
     UserMade,
     UserSent,
     UsersShown,
-    transfer_shown,
+    adjustment_shown,
     user_shown,
 )
+from aipool.control.second_eyes import asked_shown
 from aipool.groups import service as groups
 from aipool.kit import digests
 from aipool.kit.clock import iso_ms
 from aipool.kit.db import Transaction
 from aipool.kit.errors import Forbidden, Invalid, NotFound
-from aipool.kit.money import MoneyError, format_cny
+from aipool.kit.money import MoneyError
 from aipool.ledger.service import wallet_balance
-from aipool.ledger.types import wallet_account
 from aipool.site.service import Site
-from aipool.site.types import BASE_URL
+from aipool.site.types import ADJUST_ALONE_MAX, BASE_URL
 
 _Limit = Annotated[int, Query(ge=1, le=100)]
 _Search = Annotated[str, Query(max_length=100, description="Part of number, address or name; id.")]
@@ -77,7 +79,7 @@ def routes(desk: Desk, pepper: bytes, site: Site, recall: Recall) -> APIRouter:
     _add_lists(router, desk)
     _add_changes(router, desk, pepper, site)
     _add_ways_in(router, desk, pepper, site)
-    _add_money(router, desk, recall)
+    _add_money(router, desk, site, recall)
     return router
 
 
@@ -211,24 +213,35 @@ def _add_ways_in(router: APIRouter, desk: Desk, pepper: bytes, site: Site) -> No
         return desk.done(tx, SessionsEnded(ended=ended, access_tokens_ended=tokens_ended))
 
 
-def _add_money(router: APIRouter, desk: Desk, recall: Recall) -> None:
-    @router.post("/{user_id}/adjust")
+def _add_money(router: APIRouter, desk: Desk, site: Site, recall: Recall) -> None:
+    @router.post(
+        "/{user_id}/adjust", response_model=AdjustmentShown, responses={202: {"model": AskedShown}}
+    )
     def adjust_balance(
         user_id: Id, sent: AdjustmentSent, caller: Asking, act: Acting, key: _Key
-    ) -> AdjustmentShown:
+    ) -> Response:
         """Adds to a balance or takes away from it. Only money that no running call holds can be
-        taken away."""
+        taken away. 202: nothing has moved yet; another administrator must agree."""
         amount_nano = _amount_nano(sent.amount)
         reason = _reason(sent.reason)
         with desk.database.read() as connection:
             user = user_for(connection, caller, user_id)
-        adjusted = adjust(
-            desk.database, recall, act, user, amount_nano=amount_nano, reason=reason, key=key
+            alone_max_nano = site.value(connection, ADJUST_ALONE_MAX)
+        adjusted = adjust_or_ask(
+            desk.database,
+            recall,
+            act,
+            user,
+            amount_nano=amount_nano,
+            reason=reason,
+            key=key,
+            alone_max_nano=alone_max_nano,
         )
-        return AdjustmentShown(
-            balance=format_cny(adjusted.balance_nano),
-            transfer=transfer_shown(adjusted.transfer, wallet_account(user.id)),
-        )
+        if isinstance(adjusted, AskedAdjustment):
+            with desk.database.read() as connection:
+                (waits,) = asked_shown(connection, caller.user, [adjusted], act.at_ms)
+            return desk.done(None, waits, 202)
+        return desk.done(None, adjustment_shown(adjusted, user))
 
 
 def user_for(connection: Connection, caller: Caller, user_id: int) -> User:

@@ -8,12 +8,14 @@ from pydantic import Field, SecretStr
 
 from aipool.accounts import rules
 from aipool.accounts.types import Role, Status, User
+from aipool.adjustments.types import State
 from aipool.audit.desk import Sent, SentId, Shown
+from aipool.control.adjusting import Adjusted
 from aipool.groups.types import Group
 from aipool.kit.clock import iso_ms
 from aipool.kit.money import format_cny
 from aipool.kit.names import NAME_CHARACTERS_MAX
-from aipool.ledger.types import BookedTransfer
+from aipool.ledger.types import BookedTransfer, wallet_account
 
 GROUPS_MAX = 200
 REASON_CHARACTERS_MAX = 500
@@ -136,6 +138,37 @@ class AdjustmentShown(Shown):
     transfer: TransferShown
 
 
+class PersonShown(Shown):
+    """label: number or address; null = you are not told."""
+
+    id: int
+    label: str | None
+
+
+class AskedShown(Shown):
+    """An adjustment that waits, or waited, for a second administrator. amount: in CNY, negative =
+    is taken away.  is_mine: you asked for it.  decided_by: null = nobody has."""
+
+    id: int
+    state: State
+    user: PersonShown
+    amount: str
+    reason: str
+    asked_by: PersonShown
+    is_mine: bool
+    asked_at: str
+    expires_at: str
+    decided_by: PersonShown | None
+    decided_at: str | None
+
+
+class AllAskedShown(Shown):
+    """A page, the newest first. next_cursor: for the next one, null = this was the last."""
+
+    items: list[AskedShown]
+    next_cursor: str | None
+
+
 class SessionsEnded(Shown):
     """How many sessions were ended, and how many access tokens."""
 
@@ -186,6 +219,14 @@ def transfer_shown(booked: BookedTransfer, wallet: str) -> TransferShown:
         amount=format_cny(sign * transfer.amount_nano),
         balance_after=format_cny(transfer.wallet_balance_after or 0),
         reason=transfer.ref,
+    )
+
+
+def adjustment_shown(adjusted: Adjusted, user: User) -> AdjustmentShown:
+    """What an adjustment came to."""
+    return AdjustmentShown(
+        balance=format_cny(adjusted.balance_nano),
+        transfer=transfer_shown(adjusted.transfer, wallet_account(user.id)),
     )
 
 

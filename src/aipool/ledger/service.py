@@ -47,6 +47,10 @@ from aipool.ledger.types import (
 # --- people ---------------------------------------------------------------------------------
 
 
+#: Transfers of one look at an account.
+_AT_ONCE = 200
+
+
 def open_wallet(tx: Transaction, user_id: int) -> None:
     """Gives a user an empty wallet; nothing happens when there is one."""
     store.open_wallet(tx.connection, wallet_account(user_id))
@@ -93,6 +97,20 @@ def adjust_wallet(
     debit, credit = (other, account) if amount_nano > 0 else (account, other)
     amount, kind = abs(amount_nano), TransferKind.ADJUST
     return _move(tx, Move(at_ms, debit, credit, amount, kind, ref, idem_key, actor))
+
+
+def adjusted_by(connection: Connection, actor: str, *, since_ms: int) -> int:
+    """How much somebody moved by adjustments since then, up and down together."""
+    total, before_seq = 0, None
+    while page := store.wallet_transfers(
+        connection, f"adjust:{actor}", before_seq=before_seq, limit=_AT_ONCE, alone=True
+    ):
+        lately = [booked for booked in page if booked.transfer.at_ms >= since_ms]
+        total += sum(booked.transfer.amount_nano for booked in lately)
+        if len(lately) < len(page):
+            break
+        before_seq = page[-1].seq
+    return total
 
 
 def find_transfer(connection: Connection, idem_key: str) -> BookedTransfer | None:

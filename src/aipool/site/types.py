@@ -270,6 +270,15 @@ TOTP_REQUIRED = Setting(
     "whether administrators must have a second factor (TOTP)",
 )
 
+ADJUST_ALONE_MAX = Setting(
+    "adjust_alone_max",
+    Group.SECURITY,
+    values.AMOUNT,
+    0,
+    "what one administrator may add to and take from balances within 24 hours, in CNY; beyond it a "
+    "second one must agree; 0 is no limit",
+)
+
 # --- what is kept -----------------------------------------------------------------------------
 
 CALL_RETENTION_DAYS = Setting(
@@ -393,6 +402,7 @@ SETTINGS: tuple[Setting[Any], ...] = (
     PUBLIC_MARKET,
     SMS_PER_DAY,
     TOTP_REQUIRED,
+    ADJUST_ALONE_MAX,
     CALL_RETENTION_DAYS,
     SMS_PROVIDER,
     SMS_WEBHOOK_URL,

@@ -1,0 +1,1 @@
+"""Adjustments of balances that wait for a second administrator."""
