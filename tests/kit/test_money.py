@@ -46,6 +46,8 @@ def test_an_amount_is_read_exactly(text: str | int, nano: int) -> None:
         *("", "-", ".", "1.2.3", "--1", "+1", "1-", "1e3", "0x1", "1_000", "1,5", " 1", "1 "),
         "1\n",
         *("NaN", "Infinity", "-inf", "１２", "٣", "¥1", "0.0000000001", "1" * 41, 1.5, True, None),
+        # With more digits than a decimal keeps in a product.
+        *("999999." + "9" * 32, "0.000000001" + "0" * 27 + "9", "-1." + "0" * 36 + "1"),
     ],
 )
 def test_what_is_no_amount_is_refused(text: object) -> None:
@@ -67,7 +69,10 @@ def test_a_multiplier_survives_its_text(ppm: int) -> None:
     assert parse_multiplier(format_multiplier(ppm)) == ppm
 
 
-@pytest.mark.parametrize("text", ["-0.1", "100.000001", "1000", "0.0000001", "x"])
+@pytest.mark.parametrize(
+    "text",
+    ["-0.1", "100.000001", "1000", "0.0000001", "x", "0." + "9" * 38, "-0." + "0" * 30 + "1"],
+)
 def test_a_multiplier_outside_its_range_is_refused(text: str) -> None:
     with pytest.raises(MoneyError):
         parse_multiplier(text)

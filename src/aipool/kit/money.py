@@ -9,7 +9,6 @@ digits above 2**53, which is only ¥9.0 million in nano.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import NewType
 
 Nano = NewType("Nano", int)
@@ -92,11 +91,10 @@ def _scaled(text: str | int, scale: int, noun: str) -> int:
     digits = written.removeprefix("-").replace(".", "", 1)
     if not digits.isascii() or not digits.isdigit() or len(written) > _TEXT_LENGTH_MAX:
         raise MoneyError(f"not a plain decimal {noun}: {written[:_TEXT_LENGTH_MAX]!r}", rule)
-    try:
-        scaled = Decimal(written) * scale
-    except InvalidOperation as error:
-        raise MoneyError(f"not a plain decimal {noun}: {written!r}", rule) from error
-    whole = int(scaled)
-    if whole != scaled:
+    before, _, after = written.removeprefix("-").partition(".")
+    after = after.rstrip("0")
+    if len(after) > places:
         raise MoneyError(f"a {noun} has at most {places} digits after the point: {written}", rule)
-    return whole
+    # By digits: a product of decimals is rounded where it has too many.
+    scaled = int((before or "0") + after.ljust(places, "0"))
+    return -scaled if written.startswith("-") else scaled
