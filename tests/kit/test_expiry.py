@@ -26,7 +26,12 @@ def test_a_date_means_its_end_and_a_moment_itself(text: str, seconds: int) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["tomorrow", "2027-02-30", "31.01.2027", "9999999999", "0001-01-01"]
+    "text",
+    [
+        *("tomorrow", "2027-02-30", "31.01.2027", "9999999999", "0001-01-01", "9999-12-31"),
+        # The next day in UTC, which no date names.
+        "9999-12-31T23:59:59-23:59",
+    ],
 )
 def test_what_is_no_moment_is_refused(text: str) -> None:
     with pytest.raises(Invalid):

@@ -9,6 +9,8 @@ from aipool.kit.errors import Invalid
 
 #: Unix seconds of what does not end.
 NEVER = 0
+#: The last second that has a date: what ends later cannot be shown.
+MOMENT_MAX = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
 
 _DAY_SECONDS = 86_400
 _DAYS = re.compile(r"\+?(\d{1,5}) ?(d|day|days)", re.ASCII)
@@ -32,7 +34,7 @@ def moment(text: str) -> int:
         seconds = int(meant.timestamp())
     except (ValueError, OverflowError):
         seconds = 0
-    if seconds <= 0:
+    if not 0 < seconds <= MOMENT_MAX:
         raise Invalid(
             "invalid_expiry",
             f"{text!r} is no moment: write never, 2027-01-31 or 2027-01-31T18:00:00+08:00",
