@@ -14,11 +14,15 @@ from aipool.accounts import service as accounts
 from aipool.accounts.types import Role, Status
 from aipool.api_tokens import service as api_tokens
 from aipool.api_tokens.types import ApiToken
+from aipool.audit import service as audit
+from aipool.audit.types import Wanted
 from aipool.catalog import service as catalog
 from aipool.catalog.quoting import Exchange, amounts_of
 from aipool.groups import service as groups
 from aipool.kit import digests
 from aipool.kit.db import metadata
+from aipool.kit.errors import Conflict
+from aipool.kit.expiry import NEVER
 from aipool.ledger.service import wallet_balance
 from aipool.ledger.tables import transfers
 from aipool.moving import carrying
@@ -292,3 +296,67 @@ def test_a_file_of_any_form_is_moved_the_same(alone: World, tmp_path: Path, form
     read = read_dump(WRITERS[form](tmp_path / "dump", small()))
 
     assert moved(world, read, dry_run=True).steps == moved(world, small(), dry_run=True).steps
+
+
+def test_what_is_refused_stands_in_no_trail(world: World) -> None:
+    dump = small()
+    dump["users"].insert(1, user(8, "rich", quota=2**62))
+
+    done = moved(world, dump)
+
+    assert outcomes(done, "user")["8"] == "refused"
+    with world.database.read() as connection:
+        ids = [f"user:{one.id}" for one in accounts.list_users(connection)]
+        made = audit.search(connection, Wanted(action="user.create"))
+        assert sorted(entry.target for entry in made) == sorted(ids)
+        assert not audit.verify(connection).problem
+
+
+def test_a_dump_of_another_platform_gives_nobody_a_token_on_somebody_elses_money(
+    world: World,
+) -> None:
+    moved(world, small())
+    before = everything(world)
+    there = small()
+    there["users"] = [
+        user(1, "boss", role=100),
+        user(2, "stranger", quota=9_000_000),
+        user(3, "other"),
+    ]
+    there["tokens"] = [token(7, 2)]
+
+    with pytest.raises(Conflict, match="another platform"):
+        moved(world, there)
+
+    assert everything(world) == before
+    assert token_with(world, 7) is None
+
+
+def test_a_number_that_was_somebody_elses_is_refused_with_its_tokens(world: World) -> None:
+    moved(world, small())
+    dump = small()
+    dump["users"][1]["username"] = "stranger"
+    dump["tokens"].append(token(7, 2))
+
+    done = moved(world, dump)
+
+    assert outcomes(done, "user") == {
+        "1": "unchanged",
+        "2": "refused",
+        "3": "unchanged",
+        "4": "skipped",
+    }
+    assert outcomes(done, "token")["7"] == "refused"
+    assert token_with(world, 7) is None
+
+
+def test_a_token_that_ends_in_no_year_that_has_a_date_never_ends(alone: World) -> None:
+    dump = small()
+    # In milliseconds, as programs wrote it there.
+    dump["tokens"][0]["expired_time"] = 9_999_999_999_999
+
+    moved(alone, dump)
+
+    found = token_with(alone, 1)
+    assert found is not None
+    assert found.expires_at == NEVER

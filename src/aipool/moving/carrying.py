@@ -2,8 +2,10 @@
 
 Each kind is one transaction, so what is there after a failure is whole kinds, and running it again
 does the rest: what was moved in is remembered by its number there, and is left alone after that,
-whatever people have changed of it here. A row that cannot be is refused by itself, with its number
-and the reason. A dry run does the very same in one transaction and takes it back.
+whatever people have changed of it here. A user is remembered by name as well, so that the dump of
+a second platform, whose numbers begin with 1 too, gives nobody what is another's. A row that cannot
+be is refused by itself, with its number and the reason. A dry run does the very same in one
+transaction and takes it back.
 
 Nobody can know a password: an administrator gives each person a link to set one; who has neither a
 number nor an address names one there, to log in with. Nobody becomes an administrator by moving in.
@@ -16,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
+
+from sqlalchemy.engine import Connection
 
 from aipool.accounts import rules as account_rules
 from aipool.accounts import service as accounts
@@ -59,6 +63,7 @@ from aipool.pool.types import KeyTerms
 from aipool.rating.types import Price
 
 _NO_PRICE = Price(0, 0, 0, 0)
+_NAME_OF_USER = "name of user"
 
 
 class Outcome(StrEnum):
@@ -114,13 +119,16 @@ def carry_out(
 ) -> Moved:
     """Moves it in, or (dry_run) shows what would be done and writes nothing.
 
-    dollar: what one costs, as the operator says. Raises Invalid for options that cannot be read.
+    dollar: what one costs, as the operator says. Raises Invalid for options that cannot be read,
+    and Conflict when most of the users who were moved in before are others in this dump.
     """
     ratios = new_api.ratios_of(dump["options"])
     # One password that nobody knows: hashing takes longer than everything else.
     password_hash = hash_password(digests.generate())
     moved = Moved()
     run = _Run(dump, ratios, dollar, act, secrets, vet, password_hash, moved.steps)
+    with database.read() as connection:
+        run.look_at_users(connection)
     kinds = (run.groups, run.channels, run.models, run.users, run.tokens)
     if dry_run:
         try:
@@ -150,6 +158,28 @@ class _Run:
     vet: Vet
     password_hash: str
     steps: list[Step]
+    #: Numbers of users here who are other people there.
+    others: set[str] = field(default_factory=set)
+
+    def look_at_users(self, connection: Connection) -> None:
+        """Numbers are all that is remembered of most rows. Two platforms both begin with 1, and
+        what is moved in of the second must not fall to the users of the first."""
+        there = store.ids_of(connection, "user")
+        called = store.ids_of(connection, _NAME_OF_USER)
+        noted = {name.partition(" ")[0] for name in called}
+        same = 0
+        for row in self.dump["users"]:
+            number = new_api.printable(str(row.get("id", "?")))
+            if number in there and number in noted:
+                is_same = _name_of_user(number, row) in called
+                same += is_same
+                self.others |= set() if is_same else {number}
+        if len(self.others) > same:
+            raise Conflict(
+                "another_platform",
+                f"{len(self.others)} users were moved in before under other names: this is the "
+                "dump of another platform; what is here came from one",
+            )
 
     # --- groups -------------------------------------------------------------------------------
 
@@ -268,9 +298,14 @@ class _Run:
     def users(self, tx: Transaction) -> None:
         """Each with their group and with what was left, as an opening entry."""
         by_name = {group.name: group for group in groups.list_groups(tx.connection)}
-        self.each_new(
-            tx, "user", "username", lambda row: self.user(tx, new_api.user_of(row), by_name)
-        )
+
+        def made(row: new_api.Row) -> _Made:
+            user = self.user(tx, new_api.user_of(row), by_name)
+            name = _name_of_user(new_api.printable(str(row.get("id"))), row)
+            store.remember(tx.connection, _NAME_OF_USER, name, user.id, self.act.at_ms)
+            return user
+
+        self.each_new(tx, "user", "username", made)
 
     def user(self, tx: Transaction, theirs: TheirUser, by_name: dict[str, Group]) -> _Made:
         """Nobody's password is known, and nobody is more than a user here. What is named like
@@ -344,6 +379,8 @@ class _Run:
         def made(row: new_api.Row) -> _Made:
             theirs = new_api.token_of(row)
             user_id = user_ids.get(str(theirs.user_id))
+            if str(theirs.user_id) in self.others:
+                raise Conflict("user_is_another", f"its user {theirs.user_id} is another one here")
             if user_id is None:
                 raise Invalid("user_unknown", f"its user {theirs.user_id} was not moved in")
             usual = groups_of.get(str(theirs.user_id), DEFAULT_NAME)
@@ -402,6 +439,8 @@ class _Run:
             number = new_api.printable(str(row.get("id", "?")))
             name = new_api.printable(str(row.get(called, "")))
             with self.row(tx, kind, number, name) as done:
+                if kind == "user" and number in self.others:
+                    raise Conflict("user_is_another", "this number was moved in under another name")
                 if number in there:
                     done(Outcome.UNCHANGED)
                 elif new_api.is_deleted(row):
@@ -422,7 +461,7 @@ class _Run:
             self.steps.append(Step(kind, number, name, outcome, words))
 
         try:
-            with tx.connection.begin_nested():
+            with tx.part():
                 yield done
         except BusinessError as problem:
             done(Outcome.REFUSED, new_api.refusal(problem))
@@ -443,6 +482,11 @@ def _terms(name: str, price: Price, quote: Quote, routes: tuple[Route, ...]) -> 
         about=known.about if known else None,
         quote=quote,
     )
+
+
+def _name_of_user(number: str, row: new_api.Row) -> str:
+    """By which a user is known again."""
+    return f"{number} {new_api.printable(str(row.get('username', '')))}"
 
 
 def _phone(username: str) -> str:

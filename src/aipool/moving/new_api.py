@@ -26,7 +26,7 @@ from aipool.catalog.rules import model_name
 from aipool.catalog.types import Quote
 from aipool.kit.digests import PREFIX
 from aipool.kit.errors import BusinessError, Invalid
-from aipool.kit.expiry import NEVER
+from aipool.kit.expiry import MOMENT_MAX, NEVER
 from aipool.kit.money import MULTIPLIER_PPM_MAX, NANO_PER_CNY, PPM
 from aipool.kit.names import NAME_CHARACTERS_MAX
 from aipool.rating.types import Price
@@ -171,7 +171,8 @@ def token_of(row: Row) -> TheirToken:
         printable(_text(row, "name")) or f"token {token_id}",
         secret,
         _number(row, "status", _ENABLED) != _DISABLED,
-        NEVER if expires <= 0 else expires,
+        # Some wrote milliseconds there: thousands of years, which nothing here could show.
+        expires if 0 < expires <= MOMENT_MAX else NEVER,
         None if _number(row, "unlimited_quota", 0) else max(0, _number(row, "remain_quota", 0)),
         models,
         token_rules.canonical_ips(line.strip() for line in lines if line.strip()),

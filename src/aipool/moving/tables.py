@@ -6,7 +6,8 @@ import sqlalchemy as sa
 
 from aipool.kit.db import Int64, Text, metadata
 
-#: kind: group, channel, user or token.  their_id: its number there, of a group its name.
+#: kind: group, channel, user, token, or name of user.  their_id: its number there, of a group its
+#: name, of a name of a user the number and the name.
 moved_in = sa.Table(
     "moved_in",
     metadata,

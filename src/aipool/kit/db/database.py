@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -93,6 +93,19 @@ class Transaction:
         nobody who has it waits for another row.
         """
         self._last.setdefault(write, []).append(item)
+
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """What is done in it is done whole, or, when it raises, not at all: also what was to be
+        written last. The rest of the transaction stays."""
+        noted = {write: len(items) for write, items in self._last.items()}
+        try:
+            with self.connection.begin_nested():
+                yield
+        except BaseException:
+            for write, items in self._last.items():
+                del items[noted.get(write, 0) :]
+            raise
 
     def finish(self) -> None:
         """Writes what comes last; whoever commits calls it."""
