@@ -27,7 +27,8 @@ from aipool.kit.money import AMOUNT_NANO_MAX, PPM
 from aipool.ledger import service as ledger
 from aipool.ledger.service import wallet_balance
 from aipool.rating.rate import dearest, lines_of, rate, worst_case
-from aipool.rating.types import Extras, Price, Tier, Units, Usage
+from aipool.rating.types import TOKENS_MAX, Extras, Price, Tier, Units, Usage
+from tests.platform import VendorThread, charge, platform, simple_catalogue, wish
 from tests.world import World, open_world
 
 
@@ -253,3 +254,27 @@ def test_no_call_within_what_it_was_admitted_for_costs_more_than_its_hold(
     assert 0 <= charge <= worst_case(most, input_max, output_max, multiplier_ppm)
     lines = sum(quantity * per for _, quantity, per in lines_of(usage, price))
     assert charge == -(-lines * multiplier_ppm // 10**12)
+
+
+# --- what calls cost us -------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_broken_report_at_the_dearest_cost_holds_up_nothing(stream: bool) -> None:
+    def dearest_cost(threads: list[VendorThread]) -> str:
+        text = simple_catalogue(threads)
+        text = text.replace("0123456789}", "0123456789, config: {cost_ppm: 100000000}}")
+        return text.replace("vendor: v0", "vendor: v0, cost: {input: 1000000, output: 1000000}")
+
+    broken = {"prompt_tokens": TOKENS_MAX, "completion_tokens": TOKENS_MAX}
+    with platform(catalogue=dearest_cost) as running:
+        first = running.chat(running.customer(), wish("broken-", {"usage": broken}, stream=stream))
+        running.odd.add(first.rid)
+        second = running.chat(running.customer(), wish("sound-", {}))
+
+        assert (first.status, second.status) == (200, 200)
+        row = running.row(first.rid)
+        assert (row.input_tokens, row.cost_nano) == (TOKENS_MAX, AMOUNT_NANO_MAX)
+        assert row.charged_nano + row.written_off_nano == charge((TOKENS_MAX, TOKENS_MAX))
+        assert running.row(second.rid).charged_nano > 0

@@ -158,7 +158,7 @@ def _rating(call: CheckedCall, prices: dict[int, Price]) -> Iterator[Difference]
         yield Difference("L-12", f"call {call.rid}", str(rated), str(total))
     cost_price = prices.get(call.cost_price_id)
     if cost_price is not None:
-        cost = rate(used, cost_price, call.cost_ppm)
+        cost = min(rate(used, cost_price, call.cost_ppm), AMOUNT_NANO_MAX)
         if cost != call.cost_nano:
             yield Difference("R-04", f"cost of call {call.rid}", str(cost), str(call.cost_nano))
 

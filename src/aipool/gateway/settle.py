@@ -16,6 +16,7 @@ from aipool.rating.types import Usage
 if TYPE_CHECKING:
     from aipool.gateway.admission import Admitted
     from aipool.gateway.call import Call
+    from aipool.gateway.candidates import Candidate
     from aipool.gateway.catalogue import Offer
     from aipool.gateway.tokens import Token
 
@@ -29,6 +30,12 @@ _USER_AGENT_BYTES_MAX = 200
 def charge_of(offer: Offer, usage: Usage) -> int:
     """What this usage costs the customer, in nano-yuan; at most what one transfer may move."""
     return min(rate(usage, offer.price, offer.multiplier_ppm), AMOUNT_NANO_MAX)
+
+
+def cost_of(candidate: Candidate, usage: Usage) -> int:
+    """What this usage costs us, in nano-yuan; at most what one transfer may move. Above that it is
+    a broken report or a mistyped cost, and neither a journal nor a column would hold it."""
+    return min(rate(usage, candidate.cost, candidate.cost_ppm), AMOUNT_NANO_MAX)
 
 
 def outcome_of(
@@ -66,7 +73,7 @@ def outcome_of(
             vendor_id, key_id = candidate.key.vendor_id, candidate.key.id
             upstream_model = candidate.called_model
             cost_price_id, cost_ppm = candidate.cost.id, candidate.cost_ppm
-            cost_nano = rate(usage, candidate.cost, cost_ppm)
+            cost_nano = cost_of(candidate, usage)
     user_agent = call.exchange.headers.get(b"user-agent", b"")
     return Outcome(
         call.rid,
