@@ -199,3 +199,30 @@ def test_odd_entries_of_a_price_file_are_passed_over() -> None:
     found = listed.find("m1", None)
     assert found is not None
     assert found.amounts == {"input": Decimal(1)}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cache_read_input_token_cost",
+        "input_cost_per_token_above_200k_tokens",
+        "output_cost_per_image",
+    ],
+)
+@pytest.mark.parametrize("written", ["-1e-6", '"9e-6"', "NaN", "-Infinity", "true", '""', "[1]"])
+def test_a_price_that_is_no_number_is_refused_and_not_taken_for_none(
+    name: str, written: str
+) -> None:
+    text = '{"m1": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6, "%s": %s}}'
+
+    with pytest.raises(Invalid, match=name):
+        read_file("f", text % (name, written)).find("m1", None)
+
+
+def test_a_price_of_null_is_not_said() -> None:
+    text = '{"m1": {"input_cost_per_token": 1e-6, "output_cost_per_image": null}}'
+
+    found = read_file("f", text).find("m1", None)
+
+    assert found is not None
+    assert found.amounts == {"input": Decimal(1)}

@@ -243,7 +243,8 @@ class PriceFile:
     models: Mapping[str, Mapping[str, Any]]
 
     def find(self, model: str, where: Where | None) -> Found | None:
-        """By the vendor's prefix and the name, else by the name alone."""
+        """By the vendor's prefix and the name, else by the name alone. Raises Invalid for what is
+        no price where one belongs: passed over, it would be sold for nothing, or too cheaply."""
         prefix = _PREFIXES.get(where.type, where.type) if where else ""
         entry = self.models.get(f"{prefix}/{model}") or self.models.get(model)
         if entry is None:
@@ -252,9 +253,11 @@ class PriceFile:
         rising: dict[int, dict[str, Decimal]] = {}
         left_out = []
         for theirs, amount in entry.items():
+            name, is_tier, above = theirs.partition(_ABOVE)
+            if amount is not None and (name in _OF_TEXT if is_tier else name in _OF_FILE):
+                _check_price(theirs, amount)
             if not isinstance(amount, Decimal) or "cost" not in theirs:
                 continue
-            name, is_tier, above = theirs.partition(_ABOVE)
             if theirs in _OF_FILE:
                 unit, times = _OF_FILE[theirs]
                 amounts[unit] = max(amounts.get(unit, Decimal(0)), amount * times)
@@ -278,9 +281,7 @@ def read_file(name: str, text: str) -> PriceFile:
             params={"most": FILE_BYTES_MAX},
         )
     try:
-        read = json.loads(
-            text, parse_float=_number, parse_int=_number, parse_constant=lambda _: None
-        )
+        read = json.loads(text, parse_float=_number, parse_int=_number, parse_constant=str)
     except (ValueError, RecursionError):
         raise Invalid("malformed_file", "the file is no JSON", field="file") from None
     if not isinstance(read, dict) or len(read) > _MODELS_MAX:
@@ -291,6 +292,13 @@ def read_file(name: str, text: str) -> PriceFile:
     if not models:
         raise Invalid("malformed_file", "the file names no model", field="file")
     return PriceFile(name, models)
+
+
+def _check_price(name: str, amount: object) -> None:
+    if not isinstance(amount, Decimal) or amount < 0:
+        raise Invalid(
+            "malformed_amount", f"{name} is no price: a number of dollars, 0 or more", field=name
+        )
 
 
 def _tokens(above: str) -> int:
