@@ -287,6 +287,27 @@ def test_another_opening_credit_is_refused_with_the_way_to_do_it(world: World) -
     assert everything(world) == before
 
 
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_customer_who_takes_another_number_is_not_credited_a_second_time(
+    world: World, registered: bool
+) -> None:
+    apply(world)
+    with world.database.write() as tx:
+        user = accounts.get_user(tx.connection, "13800138001")
+        accounts.set_phone(tx, world.act, user, "+8613800138002", is_verified=False)
+        if registered:
+            world.user(tx, "+8613800138001")
+    before = everything(world)
+
+    found = refusal(world, GOOD)
+
+    assert found.startswith("line 16, users[0].credit: ")
+    assert "+8613800138002" in found
+    assert everything(world) == before
+    moved = apply(world, GOOD.replace("13800138001", "13800138002"))
+    assert verbs(moved)["opening credit +8613800138002"] == "unchanged"
+
+
 def test_a_credit_left_out_later_is_left_alone(world: World) -> None:
     apply(world)
 

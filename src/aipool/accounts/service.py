@@ -30,11 +30,14 @@ from aipool.accounts.store import people as store
 from aipool.accounts.store import sessions as session_rows
 from aipool.accounts.store import ways as way_store
 from aipool.accounts.types import Role, Status, User
-from aipool.audit.service import record
-from aipool.audit.types import Act
+from aipool.audit.service import record, search
+from aipool.audit.types import Act, Wanted
 from aipool.kit import digests
 from aipool.kit.db import Transaction
 from aipool.kit.errors import Conflict, NotFound
+
+#: Rows of the trail that are read at a time.
+_PAGE = 500
 
 #: An administrator's link, from when it is made.
 RESET_LINK_MS = 24 * 3600 * 1000
@@ -382,6 +385,22 @@ def make_room(
         )
     store.update_user(tx.connection, other.id, **{field: None})
     record(tx, act, f"user.lose_{field}", target(other), before={field: address})
+
+
+def former_holders(connection: Connection, phone: str) -> list[User]:
+    """Whose number this was before they took another or lost it, as the trail tells."""
+    ids = set()
+    for action in ("user.set_phone", "user.lose_phone"):
+        before_id = None
+        while rows := search(connection, Wanted(action=action), limit=_PAGE, before_id=before_id):
+            before_id = rows[-1].id
+            ids |= {
+                int(row.target.partition(":")[2])
+                for row in rows
+                if (row.before or {}).get("phone") == phone != (row.after or {}).get("phone")
+            }
+    found = users_by_ids(connection, ids)
+    return [found[user_id] for user_id in sorted(found)]
 
 
 def target(user: User) -> str:

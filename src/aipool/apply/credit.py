@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from sqlalchemy.engine import Connection
+
+from aipool.accounts import service as accounts
 from aipool.accounts.types import User
 from aipool.audit.types import Act
 from aipool.kit.db import Transaction
 from aipool.kit.errors import Conflict, Invalid
 from aipool.kit.money import AMOUNT_NANO_MAX, format_cny, parse_cny
-from aipool.ledger.service import credit_wallet, wallet_balance
+from aipool.ledger.service import credit_wallet, find_transfer, wallet_balance
 from aipool.ledger.types import RefusalReason, Refused, TransferKind
 
 #: The other side of every opening credit.
@@ -41,6 +44,22 @@ def adjustment_nano(text: str) -> int:
     return amount
 
 
+def refuse_former_number(connection: Connection, user: User) -> None:
+    """Raises Conflict when the number was the one of somebody who had an opening credit under it:
+    a file that names people by their numbers would book it a second time."""
+    if find_transfer(connection, _key_of(user.id)) is not None:
+        return
+    for former in accounts.former_holders(connection, user.phone):
+        if former.id != user.id and find_transfer(connection, _key_of(former.id)) is not None:
+            raise Conflict(
+                "opening_credit_fixed",
+                f"{user.phone} was the number of user {former.id} when their opening credit was "
+                f"booked; now they have {former.phone or 'none'}: write that, or leave the "
+                "credit out",
+                field="credit",
+            )
+
+
 def book_opening_credit(tx: Transaction, act: Act, user: User, amount_nano: int) -> bool:
     """The credit a user starts with, booked once in the life of the account.
 
@@ -54,7 +73,7 @@ def book_opening_credit(tx: Transaction, act: Act, user: User, amount_nano: int)
         amount_nano=amount_nano,
         source=OPENING_ACCOUNT,
         kind=TransferKind.OPENING,
-        idem_key=f"opening:{user.id}",
+        idem_key=_key_of(user.id),
         ref=f"user:{user.id}",
         actor=act.actor,
         at_ms=act.at_ms,
@@ -73,3 +92,7 @@ def book_opening_credit(tx: Transaction, act: Act, user: User, amount_nano: int)
     after = wallet_balance(tx.connection, user.id)
     # A repeat is answered like the first time and moves nothing.
     return after != before
+
+
+def _key_of(user_id: int) -> str:
+    return f"opening:{user_id}"

@@ -20,7 +20,7 @@ from aipool.accounts import service as accounts
 from aipool.accounts.passwords import hash_password, password_matches
 from aipool.accounts.types import SessionId, User
 from aipool.api_tokens import service as api_tokens
-from aipool.apply.credit import book_opening_credit
+from aipool.apply.credit import book_opening_credit, refuse_former_number
 from aipool.apply.entries import (
     Document,
     GroupEntry,
@@ -281,6 +281,7 @@ class _Run:
             self.opening_credit(user, entry.credit_nano)
 
     def opening_credit(self, user: User, amount_nano: int) -> None:
+        refuse_former_number(self.tx.connection, user)
         booked = book_opening_credit(self.tx, self.act, user, amount_nano)
         amount = f"{format_cny(amount_nano)} CNY"
         verb = Verb.CREATED if booked else Verb.UNCHANGED
