@@ -140,6 +140,27 @@ def test_old_calls_go_and_the_books_still_agree(database: Database) -> None:
         assert ledger.budget_state(connection, "token:1") is not None
 
 
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "not yet seen"])
+def test_a_clock_that_leapt_takes_no_calls_and_no_use_of_a_limit(
+    database: Database, frozen: bool
+) -> None:
+    record(database, *a_log())
+    with database.write() as tx:
+        ledger.set_day(tx, DAY + 1, frozen=frozen)
+        ledger.set_budget_cap(tx, "token:1/day", 5, window=DAY + 1)
+    with database.read() as connection:
+        before = calls.recent(connection, limit=500)
+    years_later = NOVEMBER + 1_000 * DAY_MS
+    job = LettingGo(database, lambda _: 365, clock_ms=lambda: years_later, pause_seconds=0)
+
+    asyncio.run(job.run())
+
+    record(database, row(NOVEMBER + DAY_MS))
+    with database.read() as connection:
+        assert len(calls.recent(connection, limit=500)) == len(before) + 1
+        assert ledger.budget_state(connection, "token:1/day", window=DAY + 1) is not None
+
+
 def test_hours_go_when_the_days_have_them_and_nothing_else_does(database: Database) -> None:
     record(database, *a_log())
     late = OCTOBER + (HOURS_DAYS + 5) * DAY_MS

@@ -7,6 +7,10 @@
 What is let go is first no longer found (calls.service.keep_from), then deleted: in transactions of
 a few hundred rows with a pause after each, so that the books, which need the same lock, hardly
 wait. Money is not touched: transfers, and the sums by day, stay for ever.
+
+What has gone does not come back, so how old something is follows from the day that the ledger
+process keeps: a clock that leapt ahead would make everything old, and take from limits what they
+have used today.
 """
 
 from __future__ import annotations
@@ -57,12 +61,19 @@ class LettingGo:
 
     async def run(self) -> None:
         """Everything that is too old now goes."""
-        today = self._clock_ms() // DAY_MS
+        today = await asyncio.to_thread(self._today)
         await asyncio.to_thread(self._decide, today)
         for bite in (calls.let_go_of_calls, calls.let_go_of_hours):
             while await asyncio.to_thread(self._bite, bite):
                 await asyncio.sleep(self._pause_seconds)
         await self._drop_windows(today)
+
+    def _today(self) -> int:
+        """The UTC day, never later than the one that limits go by."""
+        day = self._clock_ms() // DAY_MS
+        with self._database.read() as connection:
+            kept = ledger.today(connection)
+        return day if kept is None else min(day, kept[0])
 
     def _decide(self, today: int) -> None:
         with self._database.read() as connection:
