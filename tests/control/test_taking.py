@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from aipool.audit import service as audit
 from aipool.catalog import service as catalog
-from aipool.catalog.types import NOT_SAID, TYPED
+from aipool.catalog.types import NOT_SAID, TYPED, Kind, ModelTerms
 from aipool.control.taking import Choice, Outcome, Result, take_over
 from aipool.groups import service as groups
 from aipool.kit.errors import Invalid
@@ -142,3 +143,19 @@ def test_more_choices_than_can_be_meant_are_refused_at_once(shop: World) -> None
 
     with pytest.raises(Invalid, match="at most 1000"):
         taken(shop, *[Choice(f"m{n}", f"m{n}", "chat", PRICE) for n in range(1001)])
+
+
+def test_a_refused_choice_leaves_nothing_of_itself_behind(shop: World) -> None:
+    made(shop)
+    planted = ModelTerms("m", Kind.CHAT, 1000, 100, Price(0, 0, 0, 0), (), enabled=False)
+    with shop.database.write() as tx:
+        catalog.put_model(tx, shop.act, planted)
+
+    (result,) = taken(shop, Choice("one", "m", "chat", Price(0, 9, 9, 0), COST, 7, 7))
+
+    with shop.database.read() as connection:
+        model = catalog.get_model(connection, "m")
+        told = [entry.action for entry in audit.entries(connection, f"model:{model.id}")]
+    assert (result.outcome, result.code) == (Outcome.REFUSED, "price_missing")
+    assert (model.routes, model.price.input_nano, model.enabled) == ((), 0, False)
+    assert told == ["model.create"]

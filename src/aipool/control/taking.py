@@ -84,7 +84,8 @@ class Result(NamedTuple):
 
 
 def take_over(tx: Transaction, act: Act, vendor: Vendor, choices: Sequence[Choice]) -> list[Result]:
-    """Carries the choices out, in their order, and tells of each what became of it.
+    """Carries the choices out, in their order, and tells of each what became of it: all of it, or
+    of a refused one nothing.
 
     Raises Invalid when there are too many.
     """
@@ -101,7 +102,8 @@ def take_over(tx: Transaction, act: Act, vendor: Vendor, choices: Sequence[Choic
     for choice in choices:
         try:
             _check(choice, known_groups)
-            outcome = _take(tx, act, vendor, choice, models.get(choice.name))
+            with tx.part():
+                outcome = _take(tx, act, vendor, choice, models.get(choice.name))
         except BusinessError as refusal:
             result = Result(
                 choice.upstream_model,

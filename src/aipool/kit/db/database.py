@@ -103,8 +103,11 @@ class Transaction:
             with self.connection.begin_nested():
                 yield
         except BaseException:
-            for write, items in self._last.items():
-                del items[noted.get(write, 0) :]
+            self._last = {
+                write: items[: noted[write]]
+                for write, items in self._last.items()
+                if write in noted
+            }
             raise
 
     def finish(self) -> None:
