@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from aipool.cli import session
+from aipool.cli import apply, moving, session
 from aipool.cli.session import Session, open_session
 from aipool.doors.frames import Acknowledged, Changed
 from aipool.installation import Owner, RunDirectory
 from aipool.kit.db import open_database
 from aipool.migrate import MigrationRefused
+from tests.moving.dumps import as_json, small
 from tests.world import open_world
 
 OWNER = Owner(1, RunDirectory(Path("/nowhere")))
@@ -118,3 +119,36 @@ def test_nobody_to_ask_is_no_answer(opened: Session, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(session, "owner_of", lambda _data_dir: OWNER)
 
     assert opened.collect([("wallet:1", 0)]) is None
+
+
+@pytest.mark.parametrize("command", ["apply", "import"])
+def test_the_workers_are_told_although_nobody_reads_what_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """As behind `| head -1`, which hangs up."""
+
+    def hung_up(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    told: list[int] = []
+    monkeypatch.setattr(
+        Session, "tell_workers", lambda _self, _changes, number: told.append(number)
+    )
+    monkeypatch.setattr(apply, "_show", hung_up)
+    monkeypatch.setattr(moving, "show_rows", hung_up)
+    with open_world(tmp_path / "data"):
+        pass
+    file = tmp_path / "file"
+    if command == "apply":
+        file.write_text("vendors:\n  - {name: box, type: sandbox}\n")
+    else:
+        as_json(file, small())
+
+    with pytest.raises(BrokenPipeError):
+        if command == "apply":
+            apply.apply(file, data_dir=tmp_path / "data")
+        else:
+            moving.import_new_api(file, "7", data_dir=tmp_path / "data")
+
+    assert told
+    assert all(told)

@@ -48,10 +48,11 @@ def apply(
             session.vet,
             dry_run=dry_run,
         )
-        _show(applied, output, dry_run=dry_run)
+        # Before anything is printed: whoever reads that may hang up.
         session.tell_workers(applied.changes, applied.revision)
         if not dry_run:
             session.collect_lowered(lowered)
+        _show(applied, output, dry_run=dry_run)
 
 
 def _text(file: Path) -> str:

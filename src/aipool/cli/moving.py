@@ -45,8 +45,9 @@ def import_new_api(
             session.vet,
             dry_run=dry_run,
         )
-        show_rows([step._asdict() for step in moved.steps], output, COLUMNS)
+        # Before anything is printed: whoever reads that may hang up.
         session.tell_workers(moved.changes, moved.revision)
+        show_rows([step._asdict() for step in moved.steps], output, COLUMNS)
     refused = sum(step.outcome is Outcome.REFUSED for step in moved.steps)
     made = sum(step.outcome is Outcome.CREATED for step in moved.steps)
     say(f"{made} {'would be ' if dry_run else ''}created, {refused} refused")
