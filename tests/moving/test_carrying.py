@@ -360,3 +360,35 @@ def test_a_token_that_ends_in_no_year_that_has_a_date_never_ends(alone: World) -
     found = token_with(alone, 1)
     assert found is not None
     assert found.expires_at == NEVER
+
+
+def test_what_was_taken_off_here_does_not_come_back_with_a_second_run(world: World) -> None:
+    moved(world, small())
+    with world.database.write() as tx:
+        model = catalog.get_model(tx.connection, "gpt-4o")
+        kept = model.routes[:1]
+        catalog.put_routes(tx, world.act, model, kept)
+        gone = catalog.get_model(tx.connection, "dall-e-3")
+        catalog.delete_model(tx, world.act, gone)
+    before = everything(world)
+
+    done = moved(world, small())
+
+    assert everything(world) == before
+    assert outcomes(done, "model")["dall-e-3"] == "unchanged"
+    assert "deleted" in says(done, "model", "dall-e-3")
+
+
+def test_a_channel_that_is_new_there_is_one_route_more(world: World) -> None:
+    moved(world, small())
+    dump = small()
+    dump["channels"].append(channel(6, 1, models="gpt-4o,dall-e-3"))
+
+    done = moved(world, dump)
+    again = moved(world, dump)
+
+    assert outcomes(done, "model")["gpt-4o"] == "created"
+    assert set(outcomes(again, "model").values()) == {"unchanged"}
+    with world.database.read() as connection:
+        assert len(catalog.get_model(connection, "gpt-4o").routes) == 3
+        assert len(catalog.get_model(connection, "dall-e-3").routes) == 2

@@ -247,7 +247,7 @@ class _Run:
         """What the channels that were moved in serve, with routes in the order of priority."""
         vendor_ids = store.ids_of(tx.connection, "channel")
         group_ids = {group.name: group.id for group in groups.list_groups(tx.connection)}
-        ways: dict[str, list[Route]] = {}
+        ways: dict[str, dict[str, Route]] = {}
         for channel in sorted(self.moved_channels(), key=lambda one: -one.priority):
             vendor_id = vendor_ids.get(str(channel.id))
             if vendor_id is None:
@@ -258,10 +258,14 @@ class _Run:
                 continue
             for name, upstream_model in channel.models:
                 route = Route(vendor_id, upstream_model, _NO_PRICE, limited_to)
-                ways.setdefault(name, []).append(route)
+                ways.setdefault(name, {}).setdefault(f"{channel.id} {name}", route)
+        there = store.ids_of(tx.connection, "model"), store.ids_of(tx.connection, "route")
         for name, routes in ways.items():
             with self.row(tx, "model", name, name) as done:
-                done(*self.model(tx, name, routes))
+                new = {way: route for way, route in routes.items() if way not in there[1]}
+                done(*self.model(tx, name, new, was_moved=name in there[0]))
+                for way, route in new.items():
+                    store.remember(tx.connection, "route", way, route.vendor_id, self.act.at_ms)
 
     def moved_channels(self) -> Iterator[TheirChannel]:
         """Those that can be read; the others were refused before."""
@@ -271,9 +275,12 @@ class _Run:
             except BusinessError:
                 continue
 
-    def model(self, tx: Transaction, name: str, routes: list[Route]) -> tuple[Outcome, str, str]:
-        """Made, or given the routes that it lacks."""
+    def model(
+        self, tx: Transaction, name: str, new: dict[str, Route], *, was_moved: bool
+    ) -> tuple[Outcome, str, str]:
+        """Made, or given the routes that are new there. What people took off here stays off."""
         before = catalog.find_model(tx.connection, name)
+        routes = tuple(new.values())
         if before is not None:
             there = {(route.vendor_id, route.upstream_model) for route in before.routes}
             more = [one for one in routes if (one.vendor_id, one.upstream_model) not in there]
@@ -281,15 +288,19 @@ class _Run:
                 return Outcome.UNCHANGED, "", ""
             catalog.put_routes(tx, self.act, before, (*before.routes, *more))
             return Outcome.CREATED, f"{len(more)} routes more; its price stays", ""
+        if was_moved or not routes:
+            return Outcome.UNCHANGED, "it was deleted here", ""
         made = new_api.price_of(name, self.ratios, self.dollar)
         price, quote, missing = made or (_NO_PRICE, TYPED, "the dump has no ratio of it")
-        terms = _terms(name, price, quote, tuple(routes))
+        terms = _terms(name, price, quote, routes)
         # What is sold by the call costs nothing by the token, there as here.
         by_call = price.extras is not None and price.extras.call_nano > 0
         unpriced = catalog_rules.unpriced(terms.kind, price)
         catalog.put_model(
             tx, self.act, replace(terms, free=by_call, enabled=by_call or not unpriced)
         )
+        model = catalog.get_model(tx.connection, name)
+        store.remember(tx.connection, "model", name, model.id, self.act.at_ms)
         says = f"price {catalog.describe(price)}"
         return Outcome.CREATED, says, f"disabled: {missing}" if unpriced and not by_call else ""
 

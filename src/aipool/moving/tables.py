@@ -6,8 +6,9 @@ import sqlalchemy as sa
 
 from aipool.kit.db import Int64, Text, metadata
 
-#: kind: group, channel, user, token, or name of user.  their_id: its number there, of a group its
-#: name, of a name of a user the number and the name.
+#: kind: group, channel, model, route, user, name of user, or token.  their_id: its number there; of
+#: a group and a model its name; of a route the channel's number and the model's name, of a name of
+#: a user the user's number and the name.  our_id: of a route the vendor's, of a name the user's.
 moved_in = sa.Table(
     "moved_in",
     metadata,
