@@ -76,6 +76,25 @@ def test_a_code_that_was_never_sent_gives_nothing_back_even_when_it_is_guessed(
     refused(Invalid, "code_wrong", lone.entry.reset_by_code, lone.act(), **reset)
 
 
+def test_a_number_that_goes_while_the_password_is_hashed_gives_nothing_back(
+    lone: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lone.set(sms_provider=SmsProvider.WEBHOOK)
+    user = lone.user(phone_verified_at_ms=1)
+    asked = lone.ask_code(Purpose.RESET, PHONE)
+    hash_password = passwords.hash_password
+
+    def meanwhile(password: str) -> str:
+        with lone.world.database.write() as tx:
+            service.set_phone(tx, lone.act(), user, OTHER, is_verified=True)
+        return hash_password(password)
+
+    monkeypatch.setattr(passwords, "hash_password", meanwhile)
+    reset = {"code": asked.code, "handle": asked.handle, "password": "orange kettle 51"}
+    refused(Invalid, "code_wrong", lone.entry.reset_by_code, lone.act(), login=PHONE, **reset)
+    assert lone.log_in(OTHER).user.id == user.id
+
+
 def test_an_administrators_password_stays_long_after_a_reset(lone: People) -> None:
     lone.set(sms_provider=SmsProvider.WEBHOOK)
     lone.user(role=Role.ADMIN, phone_verified_at_ms=1)

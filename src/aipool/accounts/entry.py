@@ -293,7 +293,7 @@ class Entry:
         if user is None:
             raise codes.wrong()
         self._on.throttle.succeeded(tried)
-        return self._reset(act, user, password)
+        return self._reset(act, user, password, proved=meant)
 
     def reset_by_link(
         self, act: Act, *, secret: str, password: str, login: str = ""
@@ -337,6 +337,7 @@ class Entry:
         password: str,
         *,
         link: bytes | None = None,
+        proved: rules.Login = _NO_LOGIN,
         named: rules.Login = _NO_LOGIN,
     ) -> Transaction:
         password_hash = passwords.hash_password(password)
@@ -344,6 +345,8 @@ class Entry:
         with self._on.database.write() as tx:
             if link and way_store.user_of_reset_link(tx.connection, link, act.at_ms) is None:
                 raise _no_link()
+            if proved.key and not self._is_still_proved(tx, user, proved):
+                raise codes.wrong()
             service.set_password(
                 tx, mine, user, password_hash=password_hash, ended=self._on.hooks.sessions_end
             )
@@ -352,6 +355,11 @@ class Entry:
             if named.email:
                 service.set_email(tx, mine, user, named.email, is_verified=False)
         return tx
+
+    @staticmethod
+    def _is_still_proved(tx: Transaction, user: User, login: rules.Login) -> bool:
+        now = service.user_by_login(tx.connection, login)
+        return now is not None and now.id == user.id and _is_proved(now, login)
 
     # --- codes ------------------------------------------------------------------------------
 

@@ -121,7 +121,11 @@ def _coming_in(router: APIRouter, desk: Desk, on: Premises, sender: codes.CodeSe
         tx = None
         if caller is not None and caller.session_id:
             with desk.database.write() as tx:
-                sessions.end_session(tx, act, caller.user, caller.session_id, on.hooks.sessions_end)
+                # Not if it ended just now: whoever logs out twice is out.
+                if sessions.stands(tx.connection, caller, act.at_ms):
+                    sessions.end_session(
+                        tx, act, caller.user, caller.session_id, on.hooks.sessions_end
+                    )
         answer = desk.done(tx)
         for secure in (True, False):
             answer.delete_cookie(

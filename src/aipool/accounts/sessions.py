@@ -120,8 +120,7 @@ def caller_of_access_token(
     if found is None:
         return None
     token, user = found
-    is_over = token.expires_at_ms is not None and token.expires_at_ms <= now_ms
-    if user.status is not Status.ACTIVE or is_over:
+    if user.status is not Status.ACTIVE or _is_over(token, now_ms):
         return None
     return Caller(
         user,
@@ -131,6 +130,17 @@ def caller_of_access_token(
         access_token_id=token.id,
         seen_at_ms=token.last_used_at_ms or 0,
     )
+
+
+def stands(connection: Connection, caller: Caller, now_ms: int) -> bool:
+    """Could whoever was let in as this caller come in again, and as the same?"""
+    if caller.session_id:
+        session = store.session_by_id(connection, caller.session_id)
+        user = session[1] if session and is_live(session[0], now_ms) else None
+    else:
+        token = store.access_token_by_id(connection, caller.access_token_id)
+        user = token[1] if token and not _is_over(token[0], now_ms) else None
+    return user is not None and user.status is Status.ACTIVE and user.role is caller.user.role
 
 
 def is_due(caller: Caller, now_ms: int) -> bool:
@@ -149,6 +159,10 @@ def note_seen(tx: Transaction, caller: Caller, now_ms: int) -> None:
 def is_live(session: Session, now_ms: int) -> bool:
     """Has the session not ended by itself?"""
     return now_ms < session.expires_at_ms and now_ms < session.seen_at_ms + session.idle_ms
+
+
+def _is_over(token: AccessToken, now_ms: int) -> bool:
+    return token.expires_at_ms is not None and token.expires_at_ms <= now_ms
 
 
 def must_of(user: User, *, totp_required: bool, password_is_short: bool = False) -> str:

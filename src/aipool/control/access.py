@@ -27,6 +27,7 @@ from aipool.accounts.throttle import network_of
 from aipool.accounts.types import Role
 from aipool.control.origins import is_marked, is_ours
 from aipool.control.policies import Policy, Registry, Who
+from aipool.control.standing import asking
 from aipool.control.tries import Clock, Tries
 from aipool.kit.clock import now_ms
 from aipool.kit.db import PASSING_ERRORS, Database
@@ -150,7 +151,10 @@ class Access:
         state = scope.setdefault("state", {})
         state["caller"] = caller
         state["actor"] = "visitor" if caller is None else f"user:{caller.user.id}"
-        await self._app(scope, receive, send)
+        # Where nobody need be known, whoever is known may have gone.
+        known = policy is not None and policy.who is not Who.ANYONE
+        with asking(caller if known else None):
+            await self._app(scope, receive, send)
 
     async def _foreign(self, headers: Headers, *, has_session: bool) -> Problem | None:
         """Why a browser's change is not done, if so. Without a session there is nothing that a

@@ -55,6 +55,7 @@ from aipool.control.last_used import last_used
 from aipool.control.masking import narrowed
 from aipool.control.policies import POLICIES, Registry, served_by
 from aipool.control.settings import routes as site_routes
+from aipool.control.standing import Standing
 from aipool.control.telling import teller
 from aipool.kit.clock import now_ms
 from aipool.kit.db import Database, DatabaseBusy, DatabaseUnusable
@@ -74,6 +75,7 @@ def create_app(
     database: Database, settings: Settings, pepper: bytes, keyring: Keyring, clients: Clients
 ) -> FastAPI:
     """The application over this database. clients: to ask vendors with."""
+    unguarded, database = database, Standing(database)
     # No generated pages: what is public is written in this package.
     app = FastAPI(
         title="AI-POOL",
@@ -138,7 +140,7 @@ def create_app(
 
     # Whoever serves a path says whose it is. The one that is added last is the outermost.
     registry = Registry(served_by(app), POLICIES)
-    callers = People(database, pepper, site)
+    callers = People(unguarded, pepper, site)
     app.add_middleware(Access, callers=callers, registry=registry, clock=monotonic)
     app.add_middleware(Guard)
     return app
