@@ -47,12 +47,12 @@ class Queue:
 
         asking = threading.Thread(target=lambda: self.said.append(asks.ask(method, target, body)))
         with write() as tx:
-            database.write = noticed
+            database.write = noticed  # type: ignore[method-assign]
             asking.start()
             try:
                 assert comes.wait(10)
             finally:
-                del database.write  # type: ignore[method-assign]
+                del database.write
             yield tx
         asking.join(20)
 
