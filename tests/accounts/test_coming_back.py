@@ -259,6 +259,30 @@ def test_a_mail_address_is_proved_and_claimed_like_a_number(lone: People) -> Non
     assert lone.again(squatter).email == ""
 
 
+@pytest.mark.parametrize("way", ["phone", "email"])
+def test_nobody_asks_who_has_an_account_by_taking_one_address_after_the_other(
+    lone: People, way: str
+) -> None:
+    lone.user("+8613800138999", email="taken@example.com")
+    lone.user()
+    caller = lone.known(lone.log_in().secret)
+    taken = "+8613800138999" if way == "phone" else "taken@example.com"
+    names = lone.oneself.set_phone if way == "phone" else lone.oneself.set_email
+
+    def claim(address: str, ip: str = "203.0.113.7") -> None:
+        names(lone.act(ip), caller, address, "", "")
+
+    for _ in range(20):
+        refused(Conflict, "user_exists", claim, taken)
+    refused(TooMany, "too_many_tries", claim, taken)
+    refused(TooMany, "too_many_tries", claim, taken, ip="198.51.100.1")
+    lone.later(3601)
+    refused(Conflict, "user_exists", claim, taken)
+    # One's own is no question.
+    mine = lone.again(caller.user)
+    claim(mine.phone if way == "phone" else "")
+
+
 def test_programs_do_not_change_what_opens_an_account(lone: People) -> None:
     user = lone.user()
     caller = Caller(user, access_token_id=1, stepped_up=True)

@@ -60,6 +60,13 @@ def test_a_mistyped_filter_of_a_file_gives_no_file(person: Api) -> None:
     person.good("GET", "/api/usage?range=24h")
 
 
+def test_a_parameter_is_sent_once(person: Api) -> None:
+    for target in ("/api/calls?model=a&mod%65l=b", "/api/calls/export?model=a&model=a"):
+        found = person.refused(422, "GET", target)
+        assert (found["code"], found["field"]) == ("repeated_field", "model")
+    assert person.refused(422, "GET", "/api/tokens?limit=1&limit=1")["field"] == "limit"
+
+
 def test_a_change_has_no_unknown_parameter_either(person: Api) -> None:
     found = person.refused(422, "POST", "/api/tokens?dry_run=1", {"name": "dry"})
 

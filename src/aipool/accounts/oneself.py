@@ -20,7 +20,7 @@ from aipool.accounts.callers import Caller
 from aipool.accounts.premises import Premises
 from aipool.accounts.schemas import MeShown, me_shown
 from aipool.accounts.store import ways as way_store
-from aipool.accounts.throttle import Try
+from aipool.accounts.throttle import Try, Visits, network_of
 from aipool.accounts.types import AccessToken
 from aipool.audit.types import Act
 from aipool.kit.db import Transaction
@@ -29,12 +29,17 @@ from aipool.notices.codes import Purpose
 from aipool.site import types as settings
 from aipool.site.types import Verification
 
+#: Numbers and addresses that a person, or a network, names without proof before it must wait: each
+#: answer says whether somebody has it, as that to a registration does.
+_NAMED_WITHOUT_WAIT = 20
+
 
 class Oneself:
-    """The use cases, on these premises."""
+    """The use cases, on these premises; one object a process, as it remembers who named what."""
 
     def __init__(self, premises: Premises) -> None:
         self._on = premises
+        self._naming = Visits(free=_NAMED_WITHOUT_WAIT, free_of_wait=_NAMED_WITHOUT_WAIT)
 
     def change_password(
         self, act: Act, caller: Caller, *, current: str, password: str
@@ -104,6 +109,8 @@ class Oneself:
         values = self._on.values()
         number = rules.canonical_phone(phone)
         rules.check_country(number, values[settings.COUNTRY_CODES])
+        if number != caller.user.phone:
+            self._refuse_asking_around(act, caller, code)
         self._prove(act, caller, values[settings.VERIFY_PHONE], "phone", number, code, handle)
         with self._on.database.write() as tx:
             service.set_phone(tx, act, caller.user, number, is_verified=bool(code))
@@ -120,10 +127,20 @@ class Oneself:
         if not address and needed is Verification.REQUIRED:
             raise Invalid("email_needed", "a mail address is needed here", field="email")
         if address:
+            if address != caller.user.email:
+                self._refuse_asking_around(act, caller, code)
             self._prove(act, caller, needed, "email", address, code, handle)
         with self._on.database.write() as tx:
             service.set_email(tx, act, caller.user, address, is_verified=bool(code))
         return tx
+
+    def _refuse_asking_around(self, act: Act, caller: Caller, code: str) -> None:
+        """Raises TooMany for who names one number or address after the other. A code is no such
+        question: there are few of them, and a wrong one is told nothing."""
+        if not code:
+            now = self._on.clock()
+            for who in (f"user:{caller.user.id}", network_of(act.ip)):
+                self._naming.enter(who, now)
 
     def _prove(
         self,

@@ -56,7 +56,7 @@ def routes(desk: Desk, on: Premises, sender: codes.CodeSender) -> APIRouter:
     """Everything under /api/auth and /api/me. sender: who carries codes."""
     router = APIRouter(prefix="/api")
     oneself = Oneself(on)
-    _coming_in(router, desk, on, sender)
+    _coming_in(router, desk, on, oneself, sender)
     _oneself(router, desk, on, oneself)
     _sessions(router, desk, on)
     _second_factor(router, desk, on, oneself)
@@ -67,8 +67,10 @@ def routes(desk: Desk, on: Premises, sender: codes.CodeSender) -> APIRouter:
 # --- coming in --------------------------------------------------------------------------------
 
 
-def _coming_in(router: APIRouter, desk: Desk, on: Premises, sender: codes.CodeSender) -> None:
-    entry, oneself = Entry(on), Oneself(on)
+def _coming_in(
+    router: APIRouter, desk: Desk, on: Premises, oneself: Oneself, sender: codes.CodeSender
+) -> None:
+    entry = Entry(on)
 
     @router.post("/auth/challenge")
     def create_challenge(act: Acting) -> ChallengeShown:

@@ -1,5 +1,5 @@
 """What is asked under /api is what is meant, or it is refused: no parameter that is not known, and
-no field twice.
+none twice, nor a field.
 
 A parameter that is passed over gives more than was asked for: a mistyped filter of a file gives all
 of it. Of a field that is there twice programs take the first or the last, as they please: who reads
@@ -38,9 +38,13 @@ async def check_exact(request: Request) -> None:
 
 def _check_parameters(request: Request, route: APIRoute) -> None:
     known = _parameters_of(route)
-    for name in request.query_params:
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        shown = field_name(["query", name])
+        if name in seen:
+            raise _repeated(shown)
+        seen.add(name)
         if name not in known:
-            shown = field_name(["query", name])
             raise Invalid(
                 "unknown_parameter",
                 f"there is no parameter {shown} here",
@@ -84,7 +88,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                shown = field_name(["body", name])
-                raise Invalid("repeated_field", "a field is sent once", field=shown)
+                raise _repeated(field_name(["body", name]))
             seen.add(name)
     return made
+
+
+def _repeated(field: str) -> Invalid:
+    return Invalid("repeated_field", "a field is sent once", field=field)
