@@ -248,6 +248,19 @@ def test_a_profile_is_changed_field_by_field(opened: Api) -> None:
     person.refused(422, "malformed_request", "PATCH", "/api/me", {"locale": "fr"})
 
 
+def test_nobody_agrees_to_terms_that_are_not_there_yet(opened: Api) -> None:
+    person, _ = registered(opened)
+    site = {"terms_version": "2030-01", "terms_text": "What is agreed to."}
+    person.good("PATCH", "/api/me", {"terms_version": "2030-01"})
+    opened.good("PATCH", "/api/admin/settings", {"settings": site})
+    try:
+        assert person.good("GET", "/api/me")["agree_needed"]
+        person.good("PATCH", "/api/me", {"terms_version": "2030-01"})
+        assert not person.good("GET", "/api/me")["agree_needed"]
+    finally:
+        opened.good("PATCH", "/api/admin/settings", {"settings": dict.fromkeys(site)})
+
+
 def test_another_password_ends_the_other_sessions(opened: Api) -> None:
     person, phone = registered(opened)
     other = browser(opened)

@@ -50,6 +50,7 @@ from aipool.accounts.schemas import (
 from aipool.accounts.throttle import network_of
 from aipool.audit.desk import Acting, Desk, Id
 from aipool.kit.clock import iso_ms
+from aipool.site.types import PRIVACY_VERSION, TERMS_VERSION
 
 
 def routes(desk: Desk, on: Premises, sender: codes.CodeSender) -> APIRouter:
@@ -202,7 +203,14 @@ def _oneself(router: APIRouter, desk: Desk, on: Premises, oneself: Oneself) -> N
                     "privacy_version": given.get("privacy_version", user.privacy_version),
                 }
                 check_agreed(values, **agreed)
-                service.agree(tx, act, user, **agreed)
+                # To what is in force: nobody agrees beforehand to what they have not seen.
+                service.agree(
+                    tx,
+                    act,
+                    user,
+                    terms_version=values[TERMS_VERSION] or user.terms_version,
+                    privacy_version=values[PRIVACY_VERSION] or user.privacy_version,
+                )
             service.set_profile(tx, act, user, **fields)
         return oneself.me(caller, act.at_ms)
 
