@@ -8,7 +8,7 @@ import json
 import pytest
 import structlog
 
-from aipool.kit import clock, logging
+from aipool.kit import clock, digests, logging
 from aipool.kit.errors import Invalid
 from aipool.kit.ids import RequestIds
 from aipool.kit.names import checked_name
@@ -38,6 +38,29 @@ def test_request_ids_are_unique_and_ordered_by_time() -> None:
 def test_a_name_that_cannot_be_listed_is_refused(name: str) -> None:
     with pytest.raises(Invalid):
         checked_name(name)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        digests.generate(prefix)
+        for prefix in (
+            digests.PREFIX,
+            digests.ACCESS_PREFIX,
+            digests.ROOT_PREFIX,
+            digests.SETUP_PREFIX,
+            digests.RESET_PREFIX,
+            digests.INVITATION_PREFIX,
+            "__Host-aipool=",
+        )
+    ],
+    ids=lambda secret: secret[:-43],
+)
+def test_a_secret_of_the_platform_inside_other_text_is_not_logged(secret: str) -> None:
+    told = logging.redact(None, "", {"reason": f"KeyError: {secret!r}", "path": "/srv/aipool-main"})
+
+    assert secret[-43:] not in str(told)
+    assert told["path"] == "/srv/aipool-main"
 
 
 def test_a_log_line_is_json_without_credentials() -> None:

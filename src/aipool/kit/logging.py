@@ -22,7 +22,12 @@ _SECRET_NAMES = re.compile(
     r"key|token|secret|sign|passw|pepper|authori[sz]ation|cookie|credential", re.IGNORECASE
 )
 _HARMLESS_NAMES = re.compile(r"(_id|_name|_count|^path)$")
-_CREDENTIALS = re.compile(r"(?:sk|aipool-root|aipool-setup)-[A-Za-z0-9_-]{8,}|Bearer\s+\S+")
+#: Of what begins with the product's own name, only what is as long as chance is: secrets of access
+#: tokens, invitations and links (kit.digests), and the cookies.
+_CREDENTIALS = re.compile(
+    r"(?:sk|aipool-root|aipool-setup)-[A-Za-z0-9_-]{8,}"
+    r"|aipool[-=][A-Za-z0-9_-]{43,}|Bearer\s+\S+"
+)
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
