@@ -90,6 +90,27 @@ def test_an_access_token_is_not_made_behind_a_password_that_was_reset(opened: Ap
     assert access_tokens(opened, owner) == []
 
 
+def test_whoever_has_the_cookie_of_the_owner_is_out_when_the_owner_gets_another(
+    opened: Api,
+) -> None:
+    thief, owner = person(opened)
+    with opened.world.database.read() as connection:
+        caller = sessions.caller_of_cookie(
+            connection, opened.world.secrets.pepper, thief.cookie, now_ms()
+        )
+    assert caller is not None
+    queue = Queue()
+
+    with queue.behind(thief, "POST", "/api/me/access-tokens", {"name": "n"}) as tx:
+        service.set_password(
+            tx, act(), owner, password_hash="another", but_session=caller.session_id
+        )
+        sessions.step_up(tx, act(), opened.world.secrets.pepper, caller)
+
+    assert queue.refusal == (401, "login_needed")
+    assert access_tokens(opened, owner) == []
+
+
 def test_a_password_is_not_changed_behind_one_that_was_reset(opened: Api) -> None:
     thief, owner = person(opened)
     with opened.world.database.write() as tx:

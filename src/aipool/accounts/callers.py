@@ -7,7 +7,7 @@ takes `Asking` and looks only at what is the caller's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends
@@ -30,6 +30,7 @@ class Caller:
     nothing.
     access_token_id: of the access token, 0 = by a session.
     seen_at_ms: when the session or the access token was last noted as used.
+    digest: of the secret that they came in by.
     """
 
     user: User
@@ -39,6 +40,7 @@ class Caller:
     must: str = ""
     access_token_id: int = 0
     seen_at_ms: int = 0
+    digest: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def is_operator(self) -> bool:

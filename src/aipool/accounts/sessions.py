@@ -85,7 +85,8 @@ def caller_of_cookie(
     """
     if len(cookie) != digests.RANDOM_CHARACTERS or not cookie.isascii():
         return None
-    found = store.session_by_digest(connection, digests.digest(pepper, cookie.encode()))
+    digest = digests.digest(pepper, cookie.encode())
+    found = store.session_by_digest(connection, digest)
     if found is None:
         return None
     session, user = found
@@ -99,6 +100,7 @@ def caller_of_cookie(
             user, totp_required=totp_required, password_is_short=session.password_is_short
         ),
         seen_at_ms=session.seen_at_ms,
+        digest=digest,
     )
 
 
@@ -116,7 +118,8 @@ def caller_of_access_token(
         and secret.isascii()
     ):
         return None
-    found = store.access_token_by_digest(connection, digests.digest(pepper, secret.encode()))
+    digest = digests.digest(pepper, secret.encode())
+    found = store.access_token_by_digest(connection, digest)
     if found is None:
         return None
     token, user = found
@@ -129,17 +132,21 @@ def caller_of_access_token(
         must=must_of(user, totp_required=totp_required),
         access_token_id=token.id,
         seen_at_ms=token.last_used_at_ms or 0,
+        digest=digest,
     )
 
 
 def stands(connection: Connection, caller: Caller, now_ms: int) -> bool:
-    """Could whoever was let in as this caller come in again, and as the same?"""
+    """Could whoever was let in come in again by the same secret, and as the same?"""
+    user = None
     if caller.session_id:
-        session = store.session_by_id(connection, caller.session_id)
-        user = session[1] if session and is_live(session[0], now_ms) else None
+        session = store.session_by_digest(connection, caller.digest)
+        if session is not None and is_live(session[0], now_ms):
+            user = session[1]
     else:
-        token = store.access_token_by_id(connection, caller.access_token_id)
-        user = token[1] if token and not _is_over(token[0], now_ms) else None
+        token = store.access_token_by_digest(connection, caller.digest)
+        if token is not None and not _is_over(token[0], now_ms):
+            user = token[1]
     return user is not None and user.status is Status.ACTIVE and user.role is caller.user.role
 
 

@@ -57,12 +57,6 @@ def session_by_digest(connection: Connection, digest: bytes) -> tuple[Session, U
     return (_session(row[0]), row[1]) if row else None
 
 
-def session_by_id(connection: Connection, session_id: int) -> tuple[Session, User] | None:
-    """The session with this id, over or not, and whose it is."""
-    row = _with_user(connection, _SESSION_COLUMNS, sessions.c.id == session_id)
-    return (_session(row[0]), row[1]) if row else None
-
-
 def sessions_of(connection: Connection, user_id: int) -> list[Session]:
     """A person's sessions, over or not, the newest first."""
     query = sa.select(*_SESSION_COLUMNS).where(sessions.c.user_id == user_id)
@@ -99,14 +93,6 @@ def access_token_by_digest(
 ) -> tuple[AccessToken, User] | None:
     """The access token with this secret, expired or not, and whose it is."""
     row = _with_user(connection, _TOKEN_COLUMNS, access_tokens.c.digest == digest)
-    return (_token(row[0]), row[1]) if row else None
-
-
-def access_token_by_id(
-    connection: Connection, access_token_id: int
-) -> tuple[AccessToken, User] | None:
-    """The access token with this id, expired or not, and whose it is."""
-    row = _with_user(connection, _TOKEN_COLUMNS, access_tokens.c.id == access_token_id)
     return (_token(row[0]), row[1]) if row else None
 
 
