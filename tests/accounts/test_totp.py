@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
 import pyotp
 import pytest
 import sqlalchemy as sa
@@ -9,6 +13,7 @@ import sqlalchemy as sa
 from aipool.accounts import sessions, totp
 from aipool.accounts.callers import Caller
 from aipool.accounts.tables import recovery_codes, users
+from aipool.accounts.throttle import FREE_TRIES
 from aipool.accounts.types import Role, User
 from aipool.kit.errors import BusinessError, Conflict, Forbidden, Invalid, Unauthenticated
 from tests.accounts.people import PASSWORD, PHONE, People
@@ -61,6 +66,53 @@ def test_s_10_a_code_is_good_once_and_so_is_none_before_it(people: People) -> No
             people.log_in(code=replayed)
     people.later(30)
     people.log_in(code=code_of(people, secret))
+
+
+def later_in(people: People, secret: str) -> Caller:
+    """A session whose step-up is over, of somebody with a device."""
+    people.later(90)
+    mine = people.known(people.log_in(code=code_of(people, secret)).secret)
+    return replace(mine, stepped_up=False)
+
+
+def test_s_10_a_password_is_no_way_around_the_second_factor(people: People) -> None:
+    secret, _ = switched_on(people, people.user())
+    mine = later_in(people, secret)
+    new = {"current": PASSWORD, "password": "orange kettle 51"}
+
+    with pytest.raises(Forbidden) as refusal:
+        people.oneself.change_password(people.act(), mine, **new)
+    assert refusal.value.code == "step_up_needed"
+
+    people.later(90)
+    until_ms, cookie = people.oneself.step_up(people.act(), mine, code=code_of(people, secret))
+    people.later(600)
+    _, cookie = people.oneself.change_password(people.act(), people.known(cookie), **new)
+    # It is shown as long as the code was good for, and no longer.
+    people.later(until_ms / 1000 - people.act().at_ms / 1000 + 1)
+    assert not people.known(cookie).stepped_up
+
+
+def test_s_10_who_knows_the_password_guesses_no_faster_at_the_second_factor(lone: People) -> None:
+    secret, _ = switched_on(lone, lone.user())
+    mine = later_in(lone, secret)
+    said = []
+
+    def told(call: Callable[[], object]) -> None:
+        with pytest.raises(BusinessError) as refusal:
+            call()
+        said.append(refusal.value.code)
+
+    change = lone.oneself.change_password
+    for _ in range(3):
+        for _ in range(3):
+            told(lambda: lone.oneself.step_up(lone.act(), mine, code="000000"))
+        for caller in (mine, replace(mine, stepped_up=True)):
+            # A right password, and then nothing changed.
+            told(partial(change, lone.act(), caller, current=PASSWORD, password="x"))
+
+    assert said.count("code_wrong") == FREE_TRIES
+    assert said.count("too_many_tries") == 9 - FREE_TRIES
 
 
 def test_clocks_may_differ_by_half_a_minute(lone: People) -> None:

@@ -11,6 +11,7 @@ import { queries } from "../kit/queries";
 import { NewPasswordField } from "./PasswordField";
 import { meQuery } from "./queries";
 import { Section } from "./Section";
+import { useStepUp } from "./StepUp";
 
 /** Another password; every other session ends with the old one. */
 export function ChangePassword({ onSaved }: { onSaved?: () => void }) {
@@ -18,13 +19,15 @@ export function ChangePassword({ onSaved }: { onSaved?: () => void }) {
   const { data: me } = useQuery(meQuery);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<unknown>(null);
+  // Of whoever has a second factor.
+  const [withStepUp, stepUp] = useStepUp();
   const form = useForm({ initialValues: { current_password: "", password: "" } });
 
   async function submit(body: typeof form.values) {
     setBusy(true);
     setProblem(null);
     try {
-      await api.POST("/api/me/password", { body });
+      await withStepUp(() => api.POST("/api/me/password", { body }));
       form.reset();
       notices.done(t("changePassword.done"));
       await queries.invalidateQueries({ queryKey: ["me"] });
@@ -61,6 +64,7 @@ export function ChangePassword({ onSaved }: { onSaved?: () => void }) {
           </Group>
         </Stack>
       </form>
+      {stepUp}
     </Section>
   );
 }

@@ -5,7 +5,8 @@ Whoever is in shows again who they are before anything that would let somebody e
 account; how often is counted for the account.
 
 Refusals (kit.errors), beside those of service, sessions, codes and totp:
-    session_needed, password_needed, totp_set_up_needed, phone_needed          403
+    session_needed, step_up_needed, password_needed, totp_set_up_needed,
+    phone_needed                                                               403
     password_wrong, code_wrong, code_needed, email_needed                      422
     too_many_tries                                                             429
     busy                                                                       503
@@ -45,8 +46,13 @@ class Oneself:
         self, act: Act, caller: Caller, *, current: str, password: str
     ) -> tuple[Transaction, str]:
         """The new secret of the session's cookie; the other sessions end, and the sensitive access
-        tokens."""
+        tokens. Whoever has a second factor must have shown it; the password shows it to nobody."""
         refuse_programs(caller)
+        if caller.user.has_totp and not caller.stepped_up:
+            raise Forbidden(
+                "step_up_needed",
+                "show that it is you: send a code of the second factor to POST /api/me/step-up",
+            )
         self._confirm(caller, current, "current_password")
         rules.check_password(password, caller.user.role, caller.user.phone)
         password_hash = passwords.hash_password(password)
@@ -59,7 +65,10 @@ class Oneself:
                 but_session=caller.session_id,
                 ended=self._on.hooks.sessions_end,
             )
-            _, secret = sessions.step_up(tx, act, self._on.pepper, caller)
+            if caller.user.has_totp:
+                secret = sessions.renew_secret(tx, self._on.pepper, caller)
+            else:
+                _, secret = sessions.step_up(tx, act, self._on.pepper, caller)
         return tx, secret
 
     # --- showing again who one is -----------------------------------------------------------
@@ -81,7 +90,7 @@ class Oneself:
 
     def use_totp(self, act: Act, caller: Caller, code: str) -> None:
         """Uses up a code of the caller's second factor. Raises for a wrong one."""
-        tried = _again(caller)
+        tried = _again(caller, "code")
         self._on.throttle.enter(tried, self._on.clock())
         with self._on.database.write() as tx:
             is_right = totp.use(tx, act, self._on.pepper, self._on.keyring, caller.user, code)
@@ -90,7 +99,7 @@ class Oneself:
         self._on.throttle.succeeded(tried)
 
     def _confirm(self, caller: Caller, password: str, field: str) -> None:
-        tried = _again(caller)
+        tried = _again(caller, "password")
         with self._on.database.read() as connection:
             stored = service.password_hash_of(connection, caller.user)
         self._on.throttle.enter(tried, self._on.clock())
@@ -178,7 +187,7 @@ class Oneself:
 
     def confirm_totp(self, act: Act, caller: Caller, code: str) -> tuple[Transaction, list[str]]:
         """The recovery codes, now that the caller's device has the secret."""
-        tried = _again(caller)
+        tried = _again(caller, "code")
         self._on.throttle.enter(tried, self._on.clock())
         with self._on.database.write() as tx:
             user = service.user_by_id(tx.connection, caller.user.id)
@@ -230,9 +239,10 @@ class Oneself:
             )
 
 
-def _again(caller: Caller) -> Try:
-    """Somebody who is in shows again who they are: the count is the account's."""
-    return Try("", "", f"user:{caller.user.id}")
+def _again(caller: Caller, by: str) -> Try:
+    """Somebody who is in shows again who they are: the count is the account's, and one for what
+    they show, as a right password must not make up for wrong codes."""
+    return Try("", "", f"{by} of user:{caller.user.id}")
 
 
 def refuse_programs(caller: Caller) -> None:

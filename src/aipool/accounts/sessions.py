@@ -221,18 +221,22 @@ def open_session(
 def step_up(tx: Transaction, act: Act, pepper: bytes, caller: Caller) -> tuple[int, str]:
     """Until when sensitive things may be done, in unix milliseconds, and the new secret of the
     session's cookie. The caller has just shown again that it is them."""
-    secret = digests.generate("")
+    secret = renew_secret(tx, pepper, caller)
     until_ms = act.at_ms + STEP_UP_MS
-    store.update_session(
-        tx.connection,
-        caller.session_id,
-        digest=digests.digest(pepper, secret.encode()),
-        stepped_up_until_ms=until_ms,
-    )
+    store.update_session(tx.connection, caller.session_id, stepped_up_until_ms=until_ms)
     record(
         tx, act, "session.step_up", _target(caller.user.id), after={"session": caller.session_id}
     )
     return until_ms, secret
+
+
+def renew_secret(tx: Transaction, pepper: bytes, caller: Caller) -> str:
+    """The new secret of the session's cookie; what may be done in it stays. Part of another
+    change, in whose row of the trail it is understood."""
+    secret = digests.generate("")
+    digest = digests.digest(pepper, secret.encode())
+    store.update_session(tx.connection, caller.session_id, digest=digest)
+    return secret
 
 
 def session_of(connection: Connection, caller: Caller) -> Session | None:
