@@ -73,6 +73,14 @@ def listed(world: World, limit: int = 50, **asked: object) -> list[int]:
     return found
 
 
+@pytest.mark.parametrize("text", ["\0\0", "a\0b", "line\nfeed", "\u202eabc"])
+def test_what_nobody_is_called_is_not_looked_for(world: World, text: str) -> None:
+    with world.database.read() as connection, pytest.raises(Invalid) as refusal:
+        people_list.page(connection, Asked(EVERY_ROLE, text), cursor="", limit=1)
+
+    assert (refusal.value.code, refusal.value.field) == ("invalid_search", "q")
+
+
 def test_users_are_found_by_a_part_of_number_address_or_name_and_by_id(world: World) -> None:
     with world.database.write() as tx:
         ann = person(tx, world, 1, "Ann 100%")

@@ -99,7 +99,7 @@ DETAILS: Final[Mapping[str, str | tuple[str, ...]]] = {
     "playground_forbidden": "此令牌不允许用于操练场。",
     "limit_out_of_range": "额度应在 {least} 到 {most} 元之间，而不是 {given}。",
     "invalid_description": "描述最多 {most} 个字符，不能含有控制字符。",
-    "invalid_search": "搜索内容至少 2 个字符。",
+    "invalid_search": "搜索内容不能包含控制字符。",
     "invalid_reset": "没有重置周期“{given}”，可选：{allowed}。",
     "invalid_ip": "“{given}”不是 IP 地址或网段，请写成 203.0.113.7、"
     "203.0.113.0/24 或 2001:db8::/32。",

@@ -3,7 +3,7 @@ that it can be sorted by any of them. A page ends with its place, as opaque text
 begins behind it, whatever comes and goes meanwhile.
 
 Refusals (kit.errors):
-    invalid_cursor, search_too_short    422
+    invalid_cursor, search_too_short, invalid_search    422
 """
 
 from __future__ import annotations
@@ -118,6 +118,9 @@ def _matches(text: str) -> sa.ColumnElement[bool]:
             field="q",
             params={"least": SEARCH_CHARACTERS_MIN},
         )
+    # Nobody is called so, and PostgreSQL takes no text with a NUL to look for.
+    if not text.isprintable():
+        raise Invalid("invalid_search", "a search has no control characters", field="q")
     found: list[sa.ColumnElement[bool]] = [
         column.icontains(text, autoescape=True)
         for column in (users.c.phone, users.c.email, users.c.name)
