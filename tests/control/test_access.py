@@ -103,6 +103,17 @@ def test_a_role_below_is_refused_and_told_so(opened: Api) -> None:
     assert (said.status, said.json["code"]) == (405, "method_not_allowed")
 
 
+def test_how_a_path_may_be_asked_is_told_whole(opened: Api) -> None:
+    person = opened.signed_in()
+    for method, path, allowed in (
+        ("PUT", "/api/me", "GET, PATCH"),
+        ("HEAD", "/api/me/sessions/7", "DELETE"),
+        ("PATCH", "/api/admin/users", "GET, POST"),
+    ):
+        said = person.ask(method, path)
+        assert (said.status, said.headers["allow"]) == (405, allowed)
+
+
 def test_an_ended_session_opens_nothing(opened: Api) -> None:
     admin = opened.signed_in(Role.ADMIN)
     assert admin.user is not None

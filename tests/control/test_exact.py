@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -132,12 +131,28 @@ def test_what_is_no_json_or_has_no_end_is_refused_as_before(person: Api) -> None
     )
     deep = b'{"a":' * 50_000 + b"1" + b"}" * 50_000
     assert person.ask("POST", "/api/tokens", deep).status == 400
-    text = json.dumps({"name": "x"}).encode()
-    plain = {**person.credentials(), "Content-Type": "text/plain"}
-    assert person.ask("POST", "/api/tokens", text, plain).status == 422
 
 
 def test_the_same_name_in_different_objects_is_no_repetition(person: Api) -> None:
     body = b'{"file": "{}", "cny_per_usd": "7", "cny_per_usd_of": {"cny_per_usd": 1}}'
 
     assert person.refused(422, "POST", "/api/tokens", body)["code"] == "malformed_request"
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json", ""]
+)
+def test_what_is_not_called_json_is_not_read_as_json(person: Api, kind: str) -> None:
+    headers = {**person.credentials(), "Content-Type": kind, "Accept-Language": "zh-CN"}
+    said = person.ask("POST", "/api/tokens", b'{"name": "x"}', headers)
+
+    assert (said.status, said.json["code"]) == (415, "not_json")
+    assert "application/json" in said.json["detail"]
+    assert person.good("GET", "/api/tokens")["items"] == []
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON"])
+def test_json_is_read_however_it_is_called(person: Api, kind: str) -> None:
+    headers = {**person.credentials(), "Content-Type": kind}
+
+    assert person.ask("POST", "/api/tokens/preview", b"{}", headers).status == 200

@@ -139,7 +139,7 @@ def create_app(
     app.include_router(console.routes(built, database))
 
     # Whoever serves a path says whose it is. The one that is added last is the outermost.
-    registry = Registry(served_by(app), POLICIES)
+    app.state.registry = registry = Registry(served_by(app), POLICIES)
     callers = People(unguarded, pepper, site)
     app.add_middleware(Access, callers=callers, registry=registry, clock=monotonic)
     app.add_middleware(Guard)
@@ -161,10 +161,14 @@ async def _malformed(_request: Request, error: Exception) -> Response:
     return of_form(error.errors())
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = error.headers if isinstance(error, HTTPException) else None
-    return _problem(status, headers=dict(headers or {}))
+    headers = dict((error.headers if isinstance(error, HTTPException) else None) or {})
+    if status == 405:
+        # The framework names those of the first route of this path.
+        registry: Registry = request.app.state.registry
+        headers["Allow"] = ", ".join(registry.methods_of(request.scope["path"]))
+    return _problem(status, headers=headers)
 
 
 async def _without_database(request: Request, error: Exception) -> Response:
@@ -181,6 +185,7 @@ _SAID = {
     400: ("malformed_request", "The body cannot be read. Send one JSON object."),
     404: ("not_found", "There is no such page. The models are called under /v1."),
     405: ("method_not_allowed", "This page is not asked for in this way."),
+    415: ("not_json", "Send JSON, and say so: Content-Type: application/json."),
     503: (
         "database_unavailable",
         "The database cannot be reached at the moment. Try again soon.",

@@ -43,6 +43,7 @@ DETAILS: Final[Mapping[str, str | tuple[str, ...]]] = {
     "too_many_tries": "尝试次数过多，请稍后再试。",
     # the form
     "malformed_request": "请求内容无法读取，请发送一个 JSON 对象。",
+    "not_json": "请发送 JSON，并注明 Content-Type: application/json。",
     "unknown_parameter": "此处没有参数 {name}。",
     "repeated_field": "同一字段只能发送一次。",
     "request_too_large": "请求内容过大，最多 {most} 字节。",

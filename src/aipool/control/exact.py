@@ -7,6 +7,7 @@ the request on its way may read another amount than the one that is moved.
 
 Refusals (kit.errors):
     unknown_parameter, repeated_field       422
+    not_json                                415
 """
 
 from __future__ import annotations
@@ -32,8 +33,16 @@ async def check_exact(request: Request) -> None:
     if not isinstance(route, APIRoute) or not is_guarded(route.path):
         return
     _check_parameters(request, route)
-    if route.body_field is not None:
-        check_fields(await request.body())
+    if route.body_field is not None and (body := await request.body()):
+        if not _is_json(request.headers.get("content-type", "")):
+            raise HTTPException(415)
+        check_fields(body)
+
+
+def _is_json(content_type: str) -> bool:
+    """As the framework decides whether it reads a body as JSON; else every field were missing."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind[:12] == "application/" and kind[-5:] == "+json")
 
 
 def _check_parameters(request: Request, route: APIRoute) -> None:

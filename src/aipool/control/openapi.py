@@ -138,6 +138,7 @@ _REFUSALS = {
     404: "It is not there, or it is somebody else's.",
     409: "Right by itself, but not with what is there.",
     413: "More than such a request may be.",
+    415: "The body is not called JSON.",
     422: "A field or a parameter is wrong or not known, and which one is said.",
     428: "After many tries: solve the `challenge`, and send what comes of it as `proof`.",
     429: "Too often.",
@@ -294,6 +295,7 @@ def _refusals_of(
         yield 409
     if has_body:
         yield 413
+        yield 415
     if has_fields or path.startswith("/api/"):
         yield 422
     if has_body and path.startswith("/api/auth/"):

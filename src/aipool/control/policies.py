@@ -259,6 +259,10 @@ class Registry:
                 return policy
         return None
 
+    def methods_of(self, path: str) -> list[str]:
+        """How this may be asked for, by name; [] = it is not there."""
+        return sorted({route.method for route, _ in self._routes if route.pattern.match(path)})
+
 
 def served_by(app: FastAPI) -> list[Served]:
     """Every route of the application, in the order in which it looks for them."""
