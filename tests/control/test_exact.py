@@ -9,6 +9,7 @@ import pytest
 
 from aipool.accounts.types import Role
 from aipool.control.described import document
+from aipool.control.exact import FIELDS_MAX
 from aipool.control.openapi import operations
 from tests.control.api_rig import Api, api
 
@@ -156,3 +157,15 @@ def test_json_is_read_however_it_is_called(person: Api, kind: str) -> None:
     headers = {**person.credentials(), "Content-Type": kind}
 
     assert person.ask("POST", "/api/tokens/preview", b"{}", headers).status == 200
+
+
+def test_a_flood_of_fields_is_refused_before_each_is_told_of(opened: Api) -> None:
+    # Each would be a mistake of its own to be written down: seconds, for whoever asks.
+    flood = {f"f{number}": 0 for number in range(FIELDS_MAX)}
+    visitor = {"Content-Type": "application/json"}
+    for body in ({**flood, "login": "x"}, {"login": "x", "proof": {**flood, "answer": ""}}):
+        said = opened.ask("POST", "/api/auth/login", body, visitor)
+        assert (said.status, said.json["code"]) == (422, "too_many_fields")
+        assert len(said.text) < 500
+    said = opened.ask("POST", "/api/auth/login", flood, visitor)
+    assert said.json["code"] == "malformed_request"

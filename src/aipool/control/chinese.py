@@ -46,6 +46,7 @@ DETAILS: Final[Mapping[str, str | tuple[str, ...]]] = {
     "not_json": "请发送 JSON，并注明 Content-Type: application/json。",
     "unknown_parameter": "此处没有参数 {name}。",
     "repeated_field": "同一字段只能发送一次。",
+    "too_many_fields": "一个对象最多 {most} 个字段。",
     "request_too_large": "请求内容过大，最多 {most} 字节。",
     "not_found": "没有这个页面。模型在 /v1 下调用。",
     "method_not_allowed": "此路径不支持该请求方法。",

@@ -6,8 +6,8 @@ of it. Of a field that is there twice programs take the first or the last, as th
 the request on its way may read another amount than the one that is moved.
 
 Refusals (kit.errors):
-    unknown_parameter, repeated_field       422
-    not_json                                415
+    unknown_parameter, repeated_field, too_many_fields       422
+    not_json                                                 415
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from starlette.exceptions import HTTPException
 from aipool.control.access import is_guarded
 from aipool.kit.errors import Invalid
 from aipool.kit.problems import field_name
+
+#: Fields of one object, known or not. The largest there is has some dozens, and each that is wrong
+#: costs more to refuse than to send.
+FIELDS_MAX = 1_000
 
 
 async def check_exact(request: Request) -> None:
@@ -81,8 +85,8 @@ def _names(dependant: Dependant) -> Iterator[str]:
 
 
 def check_fields(body: bytes) -> None:
-    """Raises Invalid when an object of this JSON has a field twice. What is no JSON is left to
-    who reads it."""
+    """Raises Invalid when an object of this JSON has a field twice, or far too many. What is no
+    JSON is left to who reads it."""
     try:
         json.loads(body, object_pairs_hook=_object)
     except ValueError:
@@ -92,6 +96,12 @@ def check_fields(body: bytes) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > FIELDS_MAX:
+        raise Invalid(
+            "too_many_fields",
+            f"an object has at most {FIELDS_MAX} fields",
+            params={"most": FIELDS_MAX},
+        )
     made = dict(pairs)
     if len(made) != len(pairs):
         seen: set[str] = set()
