@@ -34,7 +34,12 @@ def test_a_number_of_another_country_keeps_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "12", "hello", "+86", "138001380000000000", "+999123456", "1e9"]
+    "text",
+    [
+        *("", "12", "hello", "+86", "138001380000000000", "+999123456", "1e9"),
+        # On a telephone's keys these letters are digits, and the number is somebody else's.
+        *("138OO138OOO", "+86 138OO138OOO", "1380013TEST", "13800138000 ext 5", "l3800138000"),
+    ],
 )
 def test_what_cannot_be_a_number_is_refused(text: str) -> None:
     with pytest.raises(Invalid) as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,10 +38,11 @@ def canonical_phone(text: str) -> str:
     # The tables of the world's numbers take 30 ms to load: only who needs them pays.
     import phonenumbers
 
-    try:
-        number = phonenumbers.parse(text, DEFAULT_REGION)
-    except phonenumbers.NumberParseException:
-        number = None
+    number = None
+    # It would take letters for the keys of a telephone: with an O for a zero, for another number.
+    if not any(mark.isalpha() for mark in text):
+        with suppress(phonenumbers.NumberParseException):
+            number = phonenumbers.parse(text, DEFAULT_REGION)
     if number is None or not phonenumbers.is_valid_number(number):
         raise Invalid(
             "invalid_phone",
