@@ -114,6 +114,40 @@ def test_a_trusted_proxy_is_believed() -> None:
     play(scene, AIPOOL_TRUSTED_PROXIES="127.0.0.1/32")
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (b"HTTPS", "https"),
+        (b"https, http", "https"),
+        (b"http,https", "http"),
+        (b"wss", "http"),
+        (b"", "http"),
+    ],
+)
+def test_how_a_browser_came_is_one_word_however_proxies_say_it(said: bytes, meant: str) -> None:
+    async def scene(it: Rig, control: FakeControl) -> None:
+        head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+
+        await _raw(it, head + b"X-Forwarded-Proto: " + said + b"\r\n\r\n")
+
+        assert _fields(control.asked[0])["x-forwarded-proto"] == meant
+
+    play(scene, AIPOOL_TRUSTED_PROXIES="127.0.0.1/32")
+
+
+def test_a_page_of_another_origin_may_ask_a_token_about_itself_and_nothing_of_the_console() -> None:
+    async def scene(it: Rig, control: FakeControl) -> None:
+        seen = {}
+        for path in (b"/v1/token", b"/v1/calls/req_1", b"/openai/v1/token", b"/api/site", b"/"):
+            head = b"GET %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" % path
+            reply = parse_reply(await _raw(it, head + b"Origin: https://app.example\r\n\r\n"))
+            seen[path] = reply.headers.get("access-control-allow-origin")
+
+        assert list(seen.values()) == ["*", "*", "*", None, None]
+
+    play(scene)
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_is_passed_on_with_one_length(chunked: bool) -> None:
     async def scene(it: Rig, control: FakeControl) -> None:

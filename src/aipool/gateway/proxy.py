@@ -51,13 +51,21 @@ _DOWN = (
 class ControlProxy:
     """One request on its way to the control process. Listener of both sides."""
 
-    __slots__ = ("_context", "_exchange", "_request", "_started", "_target")
+    __slots__ = ("_context", "_exchange", "_extra", "_request", "_started", "_target")
 
-    def __init__(self, context: Context, exchange: Exchange, target: bytes | None = None) -> None:
-        """target: what is asked for there, None = what was asked for here."""
+    def __init__(
+        self,
+        context: Context,
+        exchange: Exchange,
+        target: bytes | None = None,
+        extra: bytes = b"",
+    ) -> None:
+        """target: what is asked for there, None = what was asked for here.  extra: header lines
+        of every answer."""
         self._context = context
         self._exchange = exchange
         self._target = exchange.target if target is None else target
+        self._extra = extra
         self._request: Request | None = None
         self._started = False
 
@@ -116,7 +124,9 @@ class ControlProxy:
         self._started = True
         self._context.counters.answered("control", status)
         self._exchange.start(
-            status, b"".join(lines), length=int(length) if length is not None else None
+            status,
+            b"".join(lines) + self._extra,
+            length=int(length) if length is not None else None,
         )
         return True
 
@@ -139,7 +149,7 @@ class ControlProxy:
         self._exchange.answer(
             503,
             b"Content-Type: text/html; charset=utf-8\r\nRetry-After: 2\r\n"
-            b"Cache-Control: no-store\r\n",
+            b"Cache-Control: no-store\r\n" + self._extra,
             _DOWN,
         )
 
@@ -154,7 +164,7 @@ class ControlProxy:
         )
         scheme = b"https" if peer.tls else b"http"
         if peer.address in context.trusted_proxies:
-            scheme = headers.get(b"x-forwarded-proto", scheme)
+            scheme = _scheme_of(headers.get(b"x-forwarded-proto", b"")) or scheme
         named = headers.get(b"connection", b"").lower()
         dropped = {name.strip() for name in named.split(b",")}
         lines = [
@@ -173,3 +183,10 @@ class ControlProxy:
 
     def _end(self) -> None:
         self._context.proxied.discard(self)
+
+
+def _scheme_of(said: bytes) -> bytes:
+    """What the browser spoke to the first of the proxies, each of which may have said it; "" = they
+    do not say."""
+    first = said.partition(b",")[0].strip().lower()
+    return first if first in (b"http", b"https") else b""

@@ -16,7 +16,9 @@ def _begin(context: Context, endpoint: Endpoint, exchange: Exchange) -> None:
     target = endpoint.path.encode()
     if endpoint.path.endswith("/"):
         target += exchange.path.rpartition(b"/")[2]
-    ControlProxy(context, exchange, target).start()
+    # Any page may call under /v1 with a token of its own, here as at the other endpoints.
+    cors = context.cors.headers(exchange.headers.get(b"origin"))
+    ControlProxy(context, exchange, target, cors).start()
 
 
 TOKEN = Endpoint("token", "GET", "/v1/token", _begin)
