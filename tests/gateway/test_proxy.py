@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from aipool.gateway.proxy import BODY_BYTES_MAX, PRICES_AT_ONCE_MAX, PRICES_BODY_BYTES_MAX
 from tests.gateway.rig import Rig, rig
 from tests.platform import parse_reply
 
@@ -255,5 +256,52 @@ def test_a_page_under_way_does_not_hold_up_a_worker_that_leaves() -> None:
         async with asyncio.timeout(5):
             assert not (await reader.read()).endswith(b"two")
         writer.close()
+
+    play(scene)
+
+
+def test_a_body_that_control_never_takes_is_not_kept_for_it() -> None:
+    async def scene(it: Rig, control: FakeControl) -> None:
+        for path, most in (
+            (b"/api/x", BODY_BYTES_MAX),
+            (b"/", BODY_BYTES_MAX),
+            (b"/api/admin/prices/import/preview", PRICES_BODY_BYTES_MAX),
+        ):
+            head = b"POST %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" % path
+            reply = parse_reply(await _raw(it, head + b"Content-Length: %d\r\n\r\n" % (most + 1)))
+            assert (reply.status, reply.json["code"]) == (413, "request_too_large")
+
+            chunk = b"%x\r\n%b\r\n" % (most // 16, b"a" * (most // 16))
+            chunks = await _raw(it, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 17)
+            assert parse_reply(chunks).status == 413
+
+            await _raw(it, head + b"Content-Length: %d\r\n\r\n%b" % (most, b"a" * most))
+            assert len(control.asked.pop().partition(b"\r\n\r\n")[2]) == most
+        assert not control.asked
+
+    play(scene)
+
+
+def test_few_strangers_at_a_time_send_what_is_as_large_as_a_list_of_prices() -> None:
+    async def scene(it: Rig, control: FakeControl) -> None:
+        head = b"POST /api/admin/prices/import/preview HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+        head += b"Content-Length: %d\r\n\r\n" % PRICES_BODY_BYTES_MAX
+        slow = [
+            await asyncio.open_connection("127.0.0.1", it.port) for _ in range(PRICES_AT_ONCE_MAX)
+        ]
+        for _, writer in slow:
+            writer.write(head + b"{")
+            await writer.drain()
+        await asyncio.sleep(0.1)
+
+        assert parse_reply(await _raw(it, head)).status == 413
+        slow[0][1].close()
+        await slow[0][1].wait_closed()
+        await asyncio.sleep(0.1)
+        await _raw(it, head + b"a" * PRICES_BODY_BYTES_MAX)
+        assert len(control.asked) == 1
+        for _, writer in slow[1:]:
+            writer.close()
+            await writer.wait_closed()
 
     play(scene)

@@ -14,6 +14,14 @@ from aipool.gateway.context import Context
 from aipool.wire.exchange import Exchange
 from aipool.wire.request import Failure, Request
 
+#: More than the control process takes (control.guard), which says so itself of what is a little too
+#: large. Bodies are held here before anybody knows whose they are, in room that calls need.
+BODY_BYTES_MAX = 1 << 20
+#: Of a list of prices; so many at a time.
+_PRICES = b"/api/admin/prices/import/"
+PRICES_BODY_BYTES_MAX = 13 << 20
+PRICES_AT_ONCE_MAX = 4
+
 _CONNECT_OR_FIRST_BYTE_SECONDS = 120.0
 _NO_LIMIT_SECONDS = 24 * 3600.0
 
@@ -41,6 +49,10 @@ _NOT_FORWARDED = frozenset(
     }
 )
 
+_TOO_LARGE = (
+    b'{"type":"about:blank","title":"Request Entity Too Large","status":413,'
+    b'"code":"request_too_large","detail":"A request here has at most %d bytes."}'
+)
 _DOWN = (
     b"<!doctype html><html lang=en><meta charset=utf-8><title>Back in a moment</title>"
     b"<p>The console is restarting. API calls are not affected. "
@@ -51,7 +63,7 @@ _DOWN = (
 class ControlProxy:
     """One request on its way to the control process. Listener of both sides."""
 
-    __slots__ = ("_context", "_exchange", "_extra", "_request", "_started", "_target")
+    __slots__ = ("_context", "_exchange", "_extra", "_request", "_started", "_target", "bytes_max")
 
     def __init__(
         self,
@@ -68,12 +80,30 @@ class ControlProxy:
         self._extra = extra
         self._request: Request | None = None
         self._started = False
+        self.bytes_max = self._most()
 
     def start(self) -> None:
-        """Wait for the body."""
-        self._exchange.listener = self
-        self._exchange.no_stall_limit()
+        """Wait for the body, if it may be as large as it says."""
+        exchange = self._exchange
+        if exchange.content_length is not None and exchange.content_length > self.bytes_max:
+            self._context.counters.answered("control", 413)
+            exchange.answer(
+                413,
+                b"Content-Type: application/problem+json\r\nCache-Control: no-store\r\n",
+                _TOO_LARGE % self.bytes_max,
+            )
+            return
+        exchange.bound_body(self.bytes_max)
+        exchange.listener = self
+        exchange.no_stall_limit()
         self._context.proxied.add(self)
+
+    def _most(self) -> int:
+        """The largest body it is passed on with."""
+        if not self._target.startswith(_PRICES):
+            return BODY_BYTES_MAX
+        large = sum(each.bytes_max > BODY_BYTES_MAX for each in self._context.proxied)
+        return PRICES_BODY_BYTES_MAX if large < PRICES_AT_ONCE_MAX else BODY_BYTES_MAX
 
     # --- the client's side ----------------------------------------------------------------
 

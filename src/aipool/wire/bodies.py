@@ -32,6 +32,7 @@ class BodyReader:
         "_limits",
         "_received_bytes",
         "_waiting_since",
+        "bytes_max",
         "expects",
         "left_bytes",
         "rest",
@@ -50,6 +51,9 @@ class BodyReader:
         self._received_bytes = 0
         self._began_at = exchange.received_at
         self._waiting_since = 0.0
+        self.bytes_max = connection.server.limits.body_bytes
+        """Whoever takes the request may have said that it takes less."""
+
         self.expects = expects
         """The client waits for `100 Continue` before it sends anything."""
 
@@ -89,7 +93,7 @@ class BodyReader:
                 return MALFORMED
             self.whole, self.rest = self._decoder.done, self._decoder.rest
         if self._content is not None:
-            if len(self._content) > self._limits.body_bytes:
+            if len(self._content) > self.bytes_max:
                 return TOO_LARGE
             if not self.whole and len(self._content) > self._budget.free_bytes:
                 self._read_on_or_wait()

@@ -246,6 +246,11 @@ class Exchange:
             self._connection.release(self._charged_bytes)
             self._charged_bytes = 0
 
+    def bound_body(self, bytes_max: int) -> None:
+        """From within `begin`: a body that comes to more is refused, before it is whole."""
+        if self._connection is not None:
+            self._connection.bound_body(bytes_max)
+
     def no_stall_limit(self) -> None:
         """The client of this exchange may read as slowly as it likes."""
         self.stall_limited = False

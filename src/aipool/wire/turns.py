@@ -146,6 +146,11 @@ class Turns(Flow):
             self.write(CONTINUE)
         self.resume_reading()
 
+    def bound_body(self, bytes_max: int) -> None:
+        """The body that is being read, if any, is refused beyond so many bytes."""
+        if self._body is not None:
+            self._body.bytes_max = min(self._body.bytes_max, bytes_max)
+
     @property
     def last(self) -> bool:
         """The answer about to be written must be the connection's last."""
