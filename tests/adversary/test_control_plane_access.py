@@ -101,7 +101,7 @@ def test_a_playground_key_is_not_made_for_a_session_that_has_just_ended(
         return found
 
     monkeypatch.setattr(People, "by_cookie", ends_behind_the_door)
-    assert person.refused(403, "POST", target)["code"] == "session_needed"
+    assert person.refused(401, "POST", target)["code"] == "login_needed"
     with opened.world.database.read() as connection:
         left = sa.select(token_stand_ins).where(token_stand_ins.c.token_id == token.id)
         assert connection.execute(left).all() == []

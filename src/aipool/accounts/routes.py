@@ -218,7 +218,8 @@ def _oneself(router: APIRouter, desk: Desk, on: Premises, oneself: Oneself) -> N
     def change_password(
         sent: PasswordSent, caller: Asking, request: Request, act: Acting
     ) -> Response:
-        """Another password. Every other session ends, and every sensitive access token."""
+        """Another password. Every other session ends, and every sensitive access token. Whoever
+        has a second factor must have shown it a short while ago (`step_up_needed`)."""
         password = sent.password.get_secret_value()
         current = sent.current_password.get_secret_value()
         tx, secret = oneself.change_password(act, caller, current=current, password=password)
