@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from aipool.catalog import service as catalog
 from aipool.catalog.quoting import Exchange, amounts_of
 from aipool.groups import service as groups
 from aipool.kit import digests
-from aipool.kit.db import metadata
+from aipool.kit.db import Transaction, metadata
 from aipool.kit.errors import Conflict
 from aipool.kit.expiry import NEVER
 from aipool.ledger.service import wallet_balance
@@ -28,6 +29,7 @@ from aipool.ledger.tables import transfers
 from aipool.moving import carrying
 from aipool.moving.carrying import Moved, Outcome, carry_out
 from aipool.moving.dump import read_dump
+from aipool.moving.tables import moved_in
 from aipool.pool import service as pool
 from tests.moving.dumps import KEYS, WRITERS, Dump, channel, small, token, user
 from tests.world import World, open_world
@@ -392,3 +394,35 @@ def test_a_channel_that_is_new_there_is_one_route_more(world: World) -> None:
     with world.database.read() as connection:
         assert len(catalog.get_model(connection, "gpt-4o").routes) == 3
         assert len(catalog.get_model(connection, "dall-e-3").routes) == 2
+
+
+def test_others_write_while_a_long_dump_is_moved_in(
+    alone: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrying, "BITE", 3)
+    monkeypatch.setattr(carrying, "PAUSE_SECONDS", 0.0)
+    held: list[int] = []
+    write = alone.database.write
+
+    @contextmanager
+    def counted() -> Iterator[Transaction]:
+        with write() as tx:
+            before = tx.connection.execute(sa.select(sa.func.count()).select_from(moved_in))
+            first = before.scalar_one()
+            yield tx
+            after = tx.connection.execute(sa.select(sa.func.count()).select_from(moved_in))
+            held.append(after.scalar_one() - first)
+
+    monkeypatch.setattr(alone.database, "write", counted)
+    dump: Dump = {"users": [user(n, f"u{n}") for n in range(1, 12)], "tokens": []}
+    dump |= {"channels": [], "options": []}
+    dump["tokens"] = [token(n, n) for n in range(1, 8)]
+
+    done = moved(alone, dump)
+
+    assert set(outcomes(done, "user").values()) == {"created"}
+    assert set(outcomes(done, "token").values()) == {"created"}
+    # A user is remembered by number and by name.
+    assert max(held) == 6
+    assert sum(held) == 1 + 2 * 11 + 7
+    assert {step.outcome for step in moved(alone, dump).steps} == {Outcome.UNCHANGED}

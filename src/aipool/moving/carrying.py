@@ -1,11 +1,12 @@
 """Moves a dump of new-api in: groups, channels, models, users and tokens, in this order.
 
-Each kind is one transaction, so what is there after a failure is whole kinds, and running it again
-does the rest: what was moved in is remembered by its number there, and is left alone after that,
+A few rows are one transaction, with a pause after it, so that the books of a platform that runs
+hardly wait; what is there after a failure is whole rows, and running it again does the rest: what
+was moved in is remembered by its number there, and is left alone after that,
 whatever people have changed of it here. A user is remembered by name as well, so that the dump of
 a second platform, whose numbers begin with 1 too, gives nobody what is another's. A row that cannot
 be is refused by itself, with its number and the reason. A dry run does the very same in one
-transaction and takes it back.
+transaction and takes it back: for that long the books wait.
 
 Nobody can know a password: an administrator gives each person a link to set one; who has neither a
 number nor an address names one there, to log in with. Nobody becomes an administrator by moving in.
@@ -13,10 +14,12 @@ number nor an address names one there, to log in with. Nobody becomes an adminis
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import islice
 from typing import NamedTuple
 
 from sqlalchemy.engine import Connection
@@ -64,6 +67,10 @@ from aipool.rating.types import Price
 
 _NO_PRICE = Price(0, 0, 0, 0)
 _NAME_OF_USER = "name of user"
+#: Rows of one transaction, and the pause after it: the books wait for some tenths of a second;
+#: calls wait three seconds for money.
+BITE = 50
+PAUSE_SECONDS = 0.05
 
 
 class Outcome(StrEnum):
@@ -134,17 +141,22 @@ def carry_out(
         try:
             with database.write() as tx:
                 for kind in kinds:
-                    kind(tx)
+                    while kind(tx):
+                        pass
                 raise _TakeBack
         except _TakeBack:
             return moved
     for kind in kinds:
-        with database.write() as tx:
-            kind(tx)
-        moved.changes.catalogue |= tx.changes.catalogue
-        moved.changes.everything |= tx.changes.everything
-        moved.changes.digests |= tx.changes.digests
-        moved.revision = max(moved.revision, tx.revision)
+        is_more = True
+        while is_more:
+            with database.write() as tx:
+                is_more = kind(tx)
+            moved.changes.catalogue |= tx.changes.catalogue
+            moved.changes.everything |= tx.changes.everything
+            moved.changes.digests |= tx.changes.digests
+            moved.revision = max(moved.revision, tx.revision)
+            if is_more:
+                time.sleep(PAUSE_SECONDS)
     return moved
 
 
@@ -160,6 +172,11 @@ class _Run:
     steps: list[Step]
     #: Numbers of users here who are other people there.
     others: set[str] = field(default_factory=set)
+    #: By kind: what was moved in before, and the rows that were not looked at yet.
+    before: dict[str, dict[str, int]] = field(default_factory=dict)
+    left: dict[str, Iterator[new_api.Row]] = field(default_factory=dict)
+    #: The groups of users there, by their numbers.
+    groups_of: dict[str, str] = field(default_factory=dict)
 
     def look_at_users(self, connection: Connection) -> None:
         """Numbers are all that is remembered of most rows. Two platforms both begin with 1, and
@@ -169,6 +186,7 @@ class _Run:
         noted = {name.partition(" ")[0] for name in called}
         same = 0
         for row in self.dump["users"]:
+            self.groups_of[str(row.get("id"))] = str(row.get("group") or DEFAULT_NAME)
             number = new_api.printable(str(row.get("id", "?")))
             if number in there and number in noted:
                 is_same = _name_of_user(number, row) in called
@@ -183,7 +201,7 @@ class _Run:
 
     # --- groups -------------------------------------------------------------------------------
 
-    def groups(self, tx: Transaction) -> None:
+    def groups(self, tx: Transaction) -> bool:
         """Those that have a ratio, and those that somebody or something is in."""
         named = {DEFAULT_NAME: PPM}
         for name, ratio in self.ratios.groups.items():
@@ -201,6 +219,7 @@ class _Run:
                 )
                 store.remember(tx.connection, "group", name, group.id, self.act.at_ms)
                 done(Outcome.CREATED, f"multiplier {format_multiplier(ppm)}")
+        return False
 
     def differs(self, tx: Transaction, name: str, ppm: int) -> str:
         """What a person should know of a group that is here already."""
@@ -212,7 +231,7 @@ class _Run:
 
     # --- channels -----------------------------------------------------------------------------
 
-    def channels(self, tx: Transaction) -> None:
+    def channels(self, tx: Transaction) -> bool:
         """Each is a vendor with its keys."""
         names = {vendor.name for vendor in pool.list_vendors(tx.connection)}
 
@@ -222,7 +241,7 @@ class _Run:
             says = f"{channel.type}, {len(channel.secrets)} keys"
             return _Made(vendor_id, (says, channel.note))
 
-        self.each_new(tx, "channel", "name", made)
+        return self.each_new(tx, "channel", "name", made)
 
     def channel(self, tx: Transaction, channel: TheirChannel, name: str) -> int:
         """The vendor, which is disabled by its keys."""
@@ -243,7 +262,7 @@ class _Run:
 
     # --- models -------------------------------------------------------------------------------
 
-    def models(self, tx: Transaction) -> None:
+    def models(self, tx: Transaction) -> bool:
         """What the channels that were moved in serve, with routes in the order of priority."""
         vendor_ids = store.ids_of(tx.connection, "channel")
         group_ids = {group.name: group.id for group in groups.list_groups(tx.connection)}
@@ -266,6 +285,7 @@ class _Run:
                 done(*self.model(tx, name, new, was_moved=name in there[0]))
                 for way, route in new.items():
                     store.remember(tx.connection, "route", way, route.vendor_id, self.act.at_ms)
+        return False
 
     def moved_channels(self) -> Iterator[TheirChannel]:
         """Those that can be read; the others were refused before."""
@@ -306,7 +326,7 @@ class _Run:
 
     # --- users --------------------------------------------------------------------------------
 
-    def users(self, tx: Transaction) -> None:
+    def users(self, tx: Transaction) -> bool:
         """Each with their group and with what was left, as an opening entry."""
         by_name = {group.name: group for group in groups.list_groups(tx.connection)}
 
@@ -316,7 +336,7 @@ class _Run:
             store.remember(tx.connection, _NAME_OF_USER, name, user.id, self.act.at_ms)
             return user
 
-        self.each_new(tx, "user", "username", made)
+        return self.each_new(tx, "user", "username", made)
 
     def user(self, tx: Transaction, theirs: TheirUser, by_name: dict[str, Group]) -> _Made:
         """Nobody's password is known, and nobody is more than a user here. What is named like
@@ -378,23 +398,19 @@ class _Run:
 
     # --- tokens -------------------------------------------------------------------------------
 
-    def tokens(self, tx: Transaction) -> None:
+    def tokens(self, tx: Transaction) -> bool:
         """Each with its own secret, of which only the digest is kept."""
-        user_ids = store.ids_of(tx.connection, "user")
-        groups_of = {
-            str(row.get("id")): str(row.get("group") or DEFAULT_NAME) for row in self.dump["users"]
-        }
         models = {model.name for model in catalog.list_models(tx.connection)}
         by_name = {group.name: group for group in groups.list_groups(tx.connection)}
 
         def made(row: new_api.Row) -> _Made:
             theirs = new_api.token_of(row)
-            user_id = user_ids.get(str(theirs.user_id))
+            user_id = store.id_of(tx.connection, "user", str(theirs.user_id))
             if str(theirs.user_id) in self.others:
                 raise Conflict("user_is_another", f"its user {theirs.user_id} is another one here")
             if user_id is None:
                 raise Invalid("user_unknown", f"its user {theirs.user_id} was not moved in")
-            usual = groups_of.get(str(theirs.user_id), DEFAULT_NAME)
+            usual = self.groups_of.get(str(theirs.user_id), DEFAULT_NAME)
             wanted = theirs.group if theirs.group in by_name else usual
             group = by_name.get(wanted)
             if group is None:
@@ -405,7 +421,7 @@ class _Run:
                 note = f"there is no group {theirs.group}: {wanted}"
             return _Made(token_id, (f"{theirs.secret[-4:]}, group {group.name}", note))
 
-        self.each_new(tx, "token", "name", made)
+        return self.each_new(tx, "token", "name", made)
 
     def token(
         self, tx: Transaction, theirs: TheirToken, user_id: int, group: Group, models: set[str]
@@ -440,13 +456,17 @@ class _Run:
 
     def each_new(
         self, tx: Transaction, kind: str, called: str, make: Callable[[new_api.Row], _Made]
-    ) -> None:
-        """Makes what is there and was not moved in before, and remembers its number.
+    ) -> bool:
+        """Makes what is there and was not moved in before, and remembers its number: of the next
+        few rows. Are there more?
 
         called: the column that has its name.
         """
-        there = store.ids_of(tx.connection, kind)
-        for row in self.dump[f"{kind}s"]:
+        if kind not in self.left:
+            self.before[kind] = store.ids_of(tx.connection, kind)
+            self.left[kind] = iter(self.dump[f"{kind}s"])
+        there, rows = self.before[kind], tuple(islice(self.left[kind], BITE))
+        for row in rows:
             number = new_api.printable(str(row.get("id", "?")))
             name = new_api.printable(str(row.get(called, "")))
             with self.row(tx, kind, number, name) as done:
@@ -460,6 +480,7 @@ class _Run:
                     made = make(row)
                     store.remember(tx.connection, kind, number, made.id, self.act.at_ms)
                     done(Outcome.CREATED, *made.says)
+        return len(rows) == BITE
 
     @contextmanager
     def row(
