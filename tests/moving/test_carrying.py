@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -426,3 +427,23 @@ def test_others_write_while_a_long_dump_is_moved_in(
     assert max(held) == 6
     assert sum(held) == 1 + 2 * 11 + 7
     assert {step.outcome for step in moved(alone, dump).steps} == {Outcome.UNCHANGED}
+
+
+def test_a_group_that_was_taken_from_a_user_there_is_not_given_here(alone: World) -> None:
+    dump = small()
+    usable = {"default": "for everybody"}
+    dump["options"].append({"key": "UserUsableGroups", "value": json.dumps(usable)})
+    dump["users"][1]["group"] = "default"
+    dump["tokens"] = [token(1, 2, group="vip"), token(2, 2), token(3, 3, group="default")]
+
+    done = moved(alone, dump)
+
+    with alone.database.read() as connection:
+        vip = groups.get_group(connection, "vip")
+        rich = accounts.get_user(connection, "13800138055")
+        assert not groups.is_granted(connection, rich.id, vip.id)
+    found = token_with(alone, 1)
+    assert found is not None
+    assert found.group_id == vip.id
+    assert "not granted" in says(done, "token", "1")
+    assert "not granted" not in says(done, "token", "2") + says(done, "token", "3")

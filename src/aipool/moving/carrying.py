@@ -415,8 +415,10 @@ class _Run:
             group = by_name.get(wanted)
             if group is None:
                 raise Invalid("group_unknown", f"there is no group {wanted}")
-            token_id = self.token(tx, theirs, user_id, group, models)
-            note = ""
+            usable = self.ratios.usable
+            may = usable is None or wanted == usual or wanted in usable
+            token_id = self.token(tx, theirs, user_id, group, models, may=may)
+            note = "" if may else "a group that was not granted there: refused, as it was"
             if theirs.group not in ("", wanted):
                 note = f"there is no group {theirs.group}: {wanted}"
             return _Made(token_id, (f"{theirs.secret[-4:]}, group {group.name}", note))
@@ -424,8 +426,16 @@ class _Run:
         return self.each_new(tx, "token", "name", made)
 
     def token(
-        self, tx: Transaction, theirs: TheirToken, user_id: int, group: Group, models: set[str]
+        self,
+        tx: Transaction,
+        theirs: TheirToken,
+        user_id: int,
+        group: Group,
+        models: set[str],
+        *,
+        may: bool,
     ) -> int:
+        """may: had its owner the group there? What was taken away there is not given here."""
         user = accounts.user_by_id(tx.connection, user_id)
         allowed = None
         if theirs.models is not None:
@@ -444,7 +454,8 @@ class _Run:
             expires_at=theirs.expires_at,
             limit_nano=None if limit_nano is None else min(limit_nano, AMOUNT_NANO_MAX),
         )
-        groups.grant(tx, self.act, user.id, group)
+        if may:
+            groups.grant(tx, self.act, user.id, group)
         token, _ = api_tokens.create_token(
             tx, self.act, self.secrets.pepper, user, terms, secret=theirs.secret
         )

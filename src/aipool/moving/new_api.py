@@ -121,7 +121,8 @@ class TheirChannel:
 
 @dataclass(frozen=True, slots=True)
 class Ratios:
-    """What they sell by. Each by the name of a model; groups by the name of a group."""
+    """What they sell by. Each by the name of a model; groups by the name of a group.  usable: the
+    groups that everybody may choose beside their own, None = the dump does not say."""
 
     models: Mapping[str, Decimal]
     completion: Mapping[str, Decimal]
@@ -133,6 +134,7 @@ class Ratios:
     calls: Mapping[str, Decimal]
     groups: Mapping[str, Decimal]
     quota_per_dollar: int
+    usable: frozenset[str] | None
 
 
 def is_deleted(row: Row) -> bool:
@@ -218,6 +220,7 @@ def ratios_of(rows: list[dict[str, Any]]) -> Ratios:
         return {key: _ratio(name, value) for key, value in _object(options.get(name), name).items()}
 
     per_dollar = _ratio("QuotaPerUnit", options.get("QuotaPerUnit") or QUOTA_PER_DOLLAR)
+    usable = options.get("UserUsableGroups")
     if per_dollar < 1:
         raise Invalid("malformed_row", "QuotaPerUnit is below 1", field="QuotaPerUnit")
     return Ratios(
@@ -231,6 +234,7 @@ def ratios_of(rows: list[dict[str, Any]]) -> Ratios:
         table("ModelPrice"),
         table("GroupRatio"),
         int(per_dollar),
+        frozenset(_object(usable, "UserUsableGroups")) if usable else None,
     )
 
 
