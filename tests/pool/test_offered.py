@@ -153,3 +153,14 @@ def test_prices_per_token_are_read_exactly() -> None:
 )
 def test_a_price_of_another_convention_is_none(pricing: Any) -> None:
     assert one({"pricing": pricing}).price is None
+
+
+@pytest.mark.parametrize(
+    ("request_fee", "is_told"), [("0", True), (None, True), ("0.005", False), (5, False)]
+)
+def test_a_price_that_leaves_a_fee_for_each_call_out_is_none(
+    request_fee: object, is_told: bool
+) -> None:
+    pricing = {"prompt": "0.000001", "completion": "0.000001", "request": request_fee}
+
+    assert (one({"pricing": pricing}).price is not None) is is_told

@@ -208,13 +208,16 @@ def _tokens(entry: dict[str, Any], names: tuple[str, ...]) -> int | None:
 
 def _price(entry: dict[str, Any]) -> ListPrice | None:
     """Dollars per token as texts, as OpenRouter tells them and others after it. One that says
-    `-1` depends on the request; one that is no text is some other convention's."""
+    `-1` depends on the request; one that is no text is some other convention's. Where each call
+    costs something besides, its tokens alone would be sold below cost."""
     pricing = entry.get("pricing")
     if not isinstance(pricing, dict):
         return None
     given = _per_million(pricing.get("prompt"))
     answered = _per_million(pricing.get("completion"))
     if given is None or answered is None:
+        return None
+    if pricing.get("request") is not None and _per_million(pricing["request"]) != 0:
         return None
     cached = _per_million(pricing.get("input_cache_read"))
     return ListPrice(given, given if cached is None else cached, answered, "USD")
