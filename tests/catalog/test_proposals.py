@@ -177,6 +177,10 @@ def test_what_nobody_publishes_has_no_price(base_url: str, model: str) -> None:
     assert published(base_url, model, AT) is None
 
 
+def test_what_costs_something_for_each_call_besides_is_not_proposed_by_its_tokens() -> None:
+    assert published("https://api.perplexity.ai", "sonar", AT) is None
+
+
 def test_without_the_package_the_file_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     importing = builtins.__import__
 

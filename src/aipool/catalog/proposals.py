@@ -214,9 +214,9 @@ def _hours_of(at: datetime) -> Iterator[datetime]:
 
 def _package_price(price: Any) -> ListPrice | None:
     """Input and output of text in dollars per million, for requests of ordinary length; None
-    for what is not sold by the token."""
+    for what is not sold by the token, or not by it alone: the call would be given away."""
     given, answered = _base(price.input_mtok), _base(price.output_mtok)
-    if given is None or answered is None:
+    if given is None or answered is None or _base(price.requests_kcount):
         return None
     cached = _base(price.cache_read_mtok)
     return ListPrice(given, given if cached is None else cached, answered, "USD")
