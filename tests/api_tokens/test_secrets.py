@@ -379,3 +379,38 @@ def test_a_token_that_was_refused_is_refused_when_its_group_is_deleted(world: Wo
 
 def test_a_secret_of_nobody_is_nobodys(world: World) -> None:
     assert found(world, generate()) is None
+
+
+# --- what has ended -----------------------------------------------------------------------------
+
+
+def test_what_its_owner_ended_is_not_brought_back_by_a_file(world: World) -> None:
+    token, rotated = make(world)
+    replaced, _ = rotate(world, token)
+    del replaced
+    with world.database.write() as tx:
+        user = accounts.user_by_id(tx.connection, token.user_id)
+        other, deleted = world.token(tx, user, "other")
+        api_tokens.delete_token(tx, world.act, other)
+
+    for secret in (rotated, deleted):
+        with world.database.write() as tx, pytest.raises(Conflict) as refused:
+            terms = replace(token.terms, name="again")
+            api_tokens.create_token(tx, world.act, world.secrets.pepper, user, terms, secret=secret)
+        assert refused.value.code == "secret_ended"
+        with world.database.write() as tx, pytest.raises(Conflict) as refused:
+            api_tokens.change_token(
+                tx, world.act, world.secrets.pepper, token, token.terms, secret=secret
+            )
+        assert refused.value.code == "secret_ended"
+
+
+def test_after_its_grace_a_secret_does_not_come_back_either(world: World) -> None:
+    token, old = make(world)
+    rotate(world, token, grace=HOUR)
+    later = replace(world.act, at_ms=world.act.at_ms + HOUR * 1000)
+
+    with world.database.write() as tx, pytest.raises(Conflict) as refused:
+        api_tokens.change_token(tx, later, world.secrets.pepper, token, token.terms, secret=old)
+
+    assert refused.value.code == "secret_ended"

@@ -14,7 +14,7 @@ Refusals (kit.errors):
     too_many_models, grace_out_of_range, group_unknown             422
     playground_forbidden, session_needed                           403
     token_unknown                                                  404
-    token_exists, secret_taken, too_many_tokens                    409
+    token_exists, secret_taken, secret_ended, too_many_tokens      409
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def create_token(
             params={"most": rules.TOKENS_MAX},
         )
     shown = secret or digests.generate()
-    digest = _new_digest(tx, pepper, shown)
+    digest = _new_digest(tx, act, pepper, shown)
     token = store.insert_token(
         tx.connection,
         user_id=user.id,
@@ -144,6 +144,7 @@ def rotate_token(
     """
     rules.check_grace(grace_seconds)
     tx.changes.note_tokens(store.digests_of(tx.connection, token.id))
+    _end_secrets(tx, act, token, grace_seconds=grace_seconds)
     secret = digests.generate()
     _replace_secret(tx, act, pepper, token, secret, grace_seconds=grace_seconds)
     record(tx, act, "token.rotate", _target(token), after={"grace_seconds": grace_seconds})
@@ -167,7 +168,7 @@ def make_playground_key(
         )
     )
     secret = digests.generate()
-    digest = _new_digest(tx, pepper, secret)
+    digest = _new_digest(tx, act, pepper, secret)
     until = now_seconds + PLAYGROUND_SECONDS
     if token.expires_at:
         until = min(until, token.expires_at)
@@ -198,6 +199,7 @@ def set_enabled(tx: Transaction, act: Act, token: ApiToken, *, enabled: bool) ->
 def delete_token(tx: Transaction, act: Act, token: ApiToken) -> None:
     """The token is gone for good; the records of its calls stay."""
     tx.changes.note_tokens(store.digests_of(tx.connection, token.id))
+    _end_secrets(tx, act, token, grace_seconds=0)
     store.drop_old_secrets(tx.connection, token.id)
     store.drop_playground_keys(tx.connection, token.id)
     store.mark_deleted(tx.connection, token.id, at_ms=act.at_ms)
@@ -471,7 +473,7 @@ def _replace_secret(
     store.drop_ended(tx.connection, now_seconds - _REMEMBERED_SECONDS)
     # Before the new one is looked for: it may be the one before the last rotation.
     store.drop_old_secrets(tx.connection, token.id)
-    new_digest = _new_digest(tx, pepper, secret)
+    new_digest = _new_digest(tx, act, pepper, secret)
     last4 = secret[-_LAST_CHARACTERS:]
     store.update_secret(tx.connection, token.id, digest=new_digest, last4=last4)
     if grace_seconds:
@@ -479,6 +481,15 @@ def _replace_secret(
         store.insert_stand_in(tx.connection, stand_in, at_ms=act.at_ms)
     # A worker may remember that nobody has this digest.
     tx.changes.note_tokens([new_digest])
+
+
+def _end_secrets(tx: Transaction, act: Act, token: ApiToken, *, grace_seconds: int) -> None:
+    """What the token is known by does not come back, by a file from which tokens are made say; its
+    own secret not after its grace."""
+    own = store.digest_of(tx.connection, token.id)
+    for digest in store.secrets_of(tx.connection, token.id):
+        grace_ms = grace_seconds * 1000 if digest == own else 0
+        store.end_secret(tx.connection, digest, at_ms=act.at_ms + grace_ms)
 
 
 def _refuse_taken_name(connection: Connection, user_id: int, name: str) -> None:
@@ -491,11 +502,17 @@ def _refuse_taken_name(connection: Connection, user_id: int, name: str) -> None:
         )
 
 
-def _new_digest(tx: Transaction, pepper: bytes, secret: str) -> bytes:
+def _new_digest(tx: Transaction, act: Act, pepper: bytes, secret: str) -> bytes:
     rules.check_secret(secret)
     digest = digests.digest(pepper, secret.encode())
     if store.digest_is_taken(tx.connection, digest):
         raise Conflict("secret_taken", "another token has this secret already", field="secret")
+    if store.is_ended(tx.connection, digest, at_ms=act.at_ms):
+        raise Conflict(
+            "secret_ended",
+            "the owner of this secret deleted or rotated its token: it never works again",
+            field="secret",
+        )
     return digest
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from aipool.accounts.tables import users
 from aipool.accounts.types import Status
-from aipool.api_tokens.tables import api_tokens, token_stand_ins
+from aipool.api_tokens.tables import api_tokens, ended_secrets, token_stand_ins
 from aipool.api_tokens.types import (
     ApiToken,
     Reset,
@@ -142,11 +142,38 @@ def digests_of(connection: Connection, token_id: int) -> list[bytes]:
     return [bytes(digest) for digest in found if digest is not None]
 
 
+def secrets_of(connection: Connection, token_id: int) -> list[bytes]:
+    """The same without playground keys."""
+    table = token_stand_ins.c
+    own = sa.select(api_tokens.c.digest).where(api_tokens.c.id == token_id)
+    before = sa.select(table.digest).where(table.token_id == token_id, table.session_id == 0)
+    found = connection.execute(own.union_all(before)).scalars()
+    return [bytes(digest) for digest in found if digest is not None]
+
+
 def digest_is_taken(connection: Connection, digest: bytes) -> bool:
     """Is a token known by this digest?"""
     own = sa.exists().where(api_tokens.c.digest == digest)
     other = sa.exists().where(token_stand_ins.c.digest == digest)
     return bool(connection.execute(sa.select(sa.or_(own, other))).scalar())
+
+
+def end_secret(connection: Connection, digest: bytes, *, at_ms: int) -> None:
+    """From this moment on it works never again; what was said of it before does not count."""
+    connection.execute(
+        sa.text(
+            "INSERT INTO ended_secrets (digest, ended_at_ms) VALUES (:digest, :at_ms)"
+            " ON CONFLICT (digest) DO UPDATE SET ended_at_ms = excluded.ended_at_ms"
+        ),
+        {"digest": digest, "at_ms": at_ms},
+    )
+
+
+def is_ended(connection: Connection, digest: bytes, *, at_ms: int) -> bool:
+    """Is it of a secret that its owner ended by now?"""
+    table = ended_secrets.c
+    there = sa.exists().where(table.digest == digest, table.ended_at_ms <= at_ms)
+    return bool(connection.execute(sa.select(there)).scalar())
 
 
 def live_count(connection: Connection, user_id: int) -> int:

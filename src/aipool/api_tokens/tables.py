@@ -72,3 +72,12 @@ token_stand_ins = sa.Table(
     sa.Index("ix_token_stand_ins_session_id", "session_id"),
     sa.Index("ix_token_stand_ins_until", "until"),
 )
+
+# Digests of secrets whose owners ended them, by deleting the token or rotating it: whoever has one,
+# in a file from which tokens are made say, does not bring it back.
+ended_secrets = sa.Table(
+    "ended_secrets",
+    metadata,
+    sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+    sa.Column("ended_at_ms", Int64, nullable=False),
+)

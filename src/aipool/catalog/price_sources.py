@@ -297,7 +297,10 @@ def read_file(name: str, text: str) -> PriceFile:
 def _check_price(name: str, amount: object) -> None:
     if not isinstance(amount, Decimal) or amount < 0:
         raise Invalid(
-            "malformed_amount", f"{name} is no price: a number of dollars, 0 or more", field=name
+            "malformed_amount",
+            f"{name} is no price: a number of dollars, 0 or more",
+            field=name,
+            params={"price": name},
         )
 
 

@@ -94,6 +94,7 @@ DETAILS: Final[Mapping[str, str | tuple[str, ...]]] = {
     "token_exists": "您已有名为“{name}”的令牌。",
     "too_many_tokens": "每个用户最多 {most} 个令牌。",
     "secret_taken": "已有令牌使用了此密钥。",
+    "secret_ended": "此密钥已被其所有者删除或轮换，不能再次使用。",
     "malformed_secret": (
         "令牌由 {prefix} 和至少 {least} 个随机字符（A-Z a-z 0-9 - _）组成。",
         "须为可打印的文字，最多 {most} 个字符。",
@@ -166,6 +167,7 @@ DETAILS: Final[Mapping[str, str | tuple[str, ...]]] = {
     "malformed_amount": (
         "金额应为十进制数，小数点后最多 {places} 位。",
         "应为以 {currency} 计的十进制金额。",
+        "{price} 不是价格：应为不小于 0 的美元数。",
     ),
     "invalid_amount": (
         "金额应在 {least} 到 {most} 元之间。",
