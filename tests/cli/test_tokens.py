@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aipool.api_tokens import service as api_tokens
+from aipool.kit.clock import now_ms
 from aipool.kit.digests import digest
 from tests.cli.test_commands import Run, good, make_user, refused, run
 from tests.world import PHONE, open_world
@@ -72,3 +73,18 @@ def test_s2_15_who_is_given_a_token_of_a_group_is_given_the_group(run: Run) -> N
 
     (found,) = looked_up(made["secret"])
     assert found.group_granted
+
+
+def test_a_token_ends_after_some_days(run: Run) -> None:
+    """As docs/tokens.md says of every way to make one."""
+    make_user()
+    before = now_ms() // 1000
+    made = create(run, "trial", "--expires", "7d")
+    after = now_ms() // 1000
+
+    (found,) = looked_up(made["secret"])
+
+    assert before <= found.token.expires_at - 7 * 86_400 <= after
+    assert "a moment to come" in refused(
+        run("token", "create", PHONE, "late", "--expires", "2020-01-01")
+    )

@@ -97,7 +97,7 @@ def create(
     tpm: Tpm = None,
     requests_per_day: RequestsPerDay = None,
     concurrency: Concurrency = None,
-    expires: Annotated[str, typer.Option(help="never, a date, or a moment.")] = "never",
+    expires: Annotated[str, typer.Option(help="never, 7d, a date, or a moment.")] = "never",
     models: Annotated[
         list[str] | None, typer.Option("--model", help="A model it may call; repeatable.")
     ] = None,
@@ -118,7 +118,6 @@ def create(
     from aipool.cli.session import open_session
     from aipool.groups import service as groups
     from aipool.groups.types import NO_CALL_LIMITS
-    from aipool.kit.expiry import moment
     from aipool.kit.names import checked_name
 
     limit_nano = limit_options.money("--limit", limit)
@@ -131,9 +130,12 @@ def create(
         requests_per_day=requests_per_day,
         concurrency=concurrency,
     )
-    expires_at = parsed("--expires", moment, expires)
     about = parsed("--description", rules.description, description or "")
     with open_session(data_dir) as session, session.change() as tx:
+        now_seconds = session.act.at_ms // 1000
+        expires_at = parsed(
+            "--expires", lambda written: rules.expiry(written, now_seconds), expires
+        )
         user = accounts.get_user(tx.connection, phone)
         catalog.check_names(tx.connection, models or ())
         found = (
