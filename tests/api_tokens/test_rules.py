@@ -47,6 +47,19 @@ def test_what_is_no_network_is_refused(text: str) -> None:
     assert caught.value.field == "ips"
 
 
+@pytest.mark.parametrize(
+    ("text", "network", "address"),
+    [("10.0.0.5/8", "10.0.0.0/8", "10.0.0.5"), ("2001:db8::1/32", "2001:db8::/32", "2001:db8::1")],
+)
+def test_an_address_within_a_network_may_mean_two_things(
+    text: str, network: str, address: str
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        rules.canonical_ips([text])
+
+    assert f"write {network} for the network, or {address} for" in str(caught.value)
+
+
 def test_a_list_has_a_bound() -> None:
     addresses = [f"10.0.{n // 256}.{n % 256}" for n in range(rules.IPS_MAX + 1)]
     with pytest.raises(Invalid):

@@ -279,6 +279,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
             raise ValueError(written)
         network = ipaddress.ip_network(written)
     except ValueError:
+        _refuse_bits_behind_the_mask(text)
         raise Invalid(
             "invalid_ip",
             f"{text!r} is no address or network: write 203.0.113.7, 203.0.113.0/24 or "
@@ -290,3 +291,20 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     if mapped is not None and network.prefixlen >= 96:
         return ipaddress.ip_network((mapped, network.prefixlen - 96))
     return network
+
+
+def _refuse_bits_behind_the_mask(text: str) -> None:
+    """Raises Invalid for 10.0.0.5/8, which may mean all of 10.0.0.0/8, or 10.0.0.5 alone."""
+    address = text.strip().partition("/")[0]
+    try:
+        network = ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        return
+    if "%" not in text:
+        raise Invalid(
+            "invalid_ip",
+            f"{text!r} is an address within a network: write {network} for the network, or "
+            f"{address} for the address alone",
+            field="ips",
+            params={"given": text, "network": str(network), "address": address},
+        ) from None

@@ -104,8 +104,10 @@ DETAILS: Final[Mapping[str, str | tuple[str, ...]]] = {
     "invalid_description": "描述最多 {most} 个字符，不能含有控制字符。",
     "invalid_search": "搜索内容不能包含控制字符。",
     "invalid_reset": "没有重置周期“{given}”，可选：{allowed}。",
-    "invalid_ip": "“{given}”不是 IP 地址或网段，请写成 203.0.113.7、"
-    "203.0.113.0/24 或 2001:db8::/32。",
+    "invalid_ip": (
+        "“{given}”是网段中的一个地址：允许整个网段请写 {network}，仅允许该地址请写 {address}。",
+        "“{given}”不是 IP 地址或网段，请写成 203.0.113.7、203.0.113.0/24 或 2001:db8::/32。",
+    ),
     "too_many_ips": "最多 {most} 个 IP 地址和网段。",
     "too_many_models": "最多 {most} 个模型。",
     "models_unknown": ("分组 {group} 没有模型 {models}。", "没有模型 {models}。"),
