@@ -169,10 +169,14 @@ def test_the_first_administrator_is_made_once(
         caller = sessions.caller_of_access_token(connection, pepper, access_token, world.act.at_ms)
     assert caller is not None
     assert (caller.user.phone, caller.user.role) == ("+8613800138001", Role.ROOT)
+    to_the_console = '<a href="/login">Log in to the console</a>'
+    assert to_the_console in done.body
 
     again = submit(control, phone="13800138002", password="a long password", token=secret)
     assert again.status == 403
-    assert get(control, "/setup").status == 410
+    over = get(control, "/setup")
+    assert over.status == 410
+    assert to_the_console in over.body
     home = get(control, "/")  # where the console is built, it is there that people go on
     assert home.status == 302 or "has an administrator" in home.body
 

@@ -120,13 +120,19 @@ def setup_done(phone: str, access_token: str) -> str:
         f"<pre>{escape(access_token)}</pre>"
         "<p>Next: add a vendor, a model and a token, with <code>aipool apply</code> or the "
         "commands <code>aipool vendor</code>, <code>aipool model</code> and "
-        "<code>aipool token</code>.</p>",
+        "<code>aipool token</code>.</p>"
+        f"{_TO_THE_CONSOLE}",
     )
 
 
 def setup_over() -> str:
     """There is an administrator already."""
-    return _page("Set-up is done", "<p>This platform has a root account already.</p>")
+    return _page(
+        "Set-up is done", f"<p>This platform has a root account already.</p>{_TO_THE_CONSOLE}"
+    )
+
+
+_TO_THE_CONSOLE = '<p><a href="/login">Log in to the console</a></p>'
 
 
 def published(title: str, site: str, body: str) -> str:
