@@ -219,6 +219,20 @@ def prove(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_how_the_tests_are_run_is_said_before_anything_is_set_up() -> None:
+    done = subprocess.run(
+        [ROOT / "scripts" / "test", "--help"],
+        env={"PATH": "/usr/bin:/bin", "PYTHON": "/nothing/there"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "--fast leaves out the tests that are marked slow." in done.stdout
+
+
 def test_without_a_name_the_proofs_are_listed() -> None:
     listed = prove()
 
