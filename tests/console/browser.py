@@ -110,7 +110,14 @@ class Visit:
         page.get_by_role("banner").get_by_role("link", name=self.word("register")).click()
         page.get_by_label(self.word("phone"), exact=True).fill(phone)
         page.get_by_label(self.word("password"), exact=True).fill(password)
-        page.locator("form").get_by_role("button", name=self.word("register")).click()
+        form = page.locator("form")
+        form.get_by_role("button", name=self.word("register")).click()
+        arrived = page.locator(".mantine-AppShell-header")
+        refusal = form.locator("[role=alert], .mantine-InputWrapper-error")
+        arrived.or_(refusal).first.wait_for()
+        if refusal.count():
+            said = "; ".join(refusal.all_inner_texts())
+            raise AssertionError(f"nobody registers with {phone}: {said}")
         page.wait_for_url("**/console")
 
     def log_in(self, who: str, password: str = PASSWORD, *, here: bool = False) -> None:
