@@ -5,13 +5,13 @@ import { QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
+import { reloadIfReplaced } from "./kit/build";
 import { startLanguages } from "./kit/languages";
 import { queries } from "./kit/queries";
 import { colorSchemes, cssVariables, theme } from "./kit/theme";
 import { router } from "./router";
 
-// A newer console was put in the place of this one, and its parts have other names.
-window.addEventListener("vite:preloadError", () => window.location.reload());
+window.addEventListener("vite:preloadError", () => void reloadIfReplaced());
 
 await startLanguages();
 // The first paint is over: what it was drawn on is the page's own colour from here on.

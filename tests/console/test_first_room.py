@@ -361,6 +361,7 @@ def test_a_token_is_edited_and_rotated(served: Platform, chrome: Browser) -> Non
         person.button("create").click()
         page.get_by_role("dialog").get_by_text("7 天").click()
         page.keyboard.press("Escape")
+        page.get_by_role("button", name="放弃").click()
         page.get_by_role("dialog").wait_for(state="detached")
         key = person.create_token("production")
         _put_away(page, "我已保存", "完成")

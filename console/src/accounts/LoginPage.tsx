@@ -4,7 +4,7 @@ import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { api, Problem } from "../api/client";
-import { refusedFields } from "../kit/forms";
+import { refusedFields, showWrong } from "../kit/forms";
 import { ProblemAlert } from "../kit/ProblemAlert";
 import { FormCard } from "./FormCard";
 import { withProof } from "./proof";
@@ -54,7 +54,11 @@ export function LoginPage() {
   }
 
   return (
-    <FormCard title={t("login.title")} text={t("login.text")} onSubmit={form.onSubmit(submit)}>
+    <FormCard
+      title={t("login.title")}
+      text={t("login.text")}
+      onSubmit={form.onSubmit(submit, (wrong) => showWrong(form, Object.keys(wrong)))}
+    >
       <TextInput
         label={t("login.login")}
         autoComplete="username"

@@ -15,8 +15,8 @@ import { IconCheck, IconCircleDashed } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
-import { tokensSummaryQuery } from "../api_tokens/queries";
-import { curl } from "../api_tokens/snippets";
+import { chatModelsQuery, tokensSummaryQuery } from "../api_tokens/queries";
+import { curl, exampleModel } from "../api_tokens/snippets";
 import { Copyable, Snippet } from "../kit/Copyable";
 import { nanoOf } from "../kit/money";
 import { Amount } from "../site/Amount";
@@ -31,6 +31,7 @@ export function OverviewPage() {
   const { data: me } = useQuery(meQuery);
   const { data: site } = useQuery(siteQuery);
   const { data: tokens } = useQuery(tokensSummaryQuery);
+  const { data: chatting } = useQuery(chatModelsQuery(undefined));
   const balance = me?.balance ?? "0";
   const [has, least] = [nanoOf(balance) ?? 0n, nanoOf(me?.low_balance ?? site?.low_balance ?? "0")];
   const isFunded = has > 0n;
@@ -84,7 +85,7 @@ export function OverviewPage() {
           <Text size="sm">{t("overview.baseUrl")}</Text>
           <Copyable text={baseUrl} what={t("overview.baseUrl")} />
         </Group>
-        <Snippet text={curl(baseUrl, "sk-…")} what="curl" />
+        <Snippet text={curl(baseUrl, "sk-…", exampleModel(chatting, null))} what="curl" />
         <Text size="sm">
           <Anchor
             inherit

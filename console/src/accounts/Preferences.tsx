@@ -5,7 +5,7 @@ import { useForm } from "@mantine/form";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
-import { refusedFields } from "../kit/forms";
+import { refusedFields, showWrong } from "../kit/forms";
 import { LANGUAGES, type Language, speak } from "../kit/languages";
 import { nanoOf } from "../kit/money";
 import { notices } from "../kit/notices";
@@ -48,7 +48,10 @@ export function Preferences({ me }: { me: Me }) {
   }
 
   return (
-    <form onSubmit={form.onSubmit(submit)} noValidate>
+    <form
+      onSubmit={form.onSubmit(submit, (wrong) => showWrong(form, Object.keys(wrong)))}
+      noValidate
+    >
       <Stack gap="sm">
         <SimpleGrid cols={{ base: 1, xs: 2 }}>
           <TextInput

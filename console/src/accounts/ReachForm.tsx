@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { api } from "../api/client";
-import { refusedFields } from "../kit/forms";
+import { refusedFields, showWrong } from "../kit/forms";
 import { notices } from "../kit/notices";
 import { ProblemAlert } from "../kit/ProblemAlert";
 import { siteQuery } from "../site/queries";
@@ -64,7 +64,10 @@ export function ReachForm({ channel, address, onDone, onCancel }: ReachFormProps
 
   return (
     <>
-      <form onSubmit={form.onSubmit(submit)} noValidate>
+      <form
+        onSubmit={form.onSubmit(submit, (wrong) => showWrong(form, Object.keys(wrong)))}
+        noValidate
+      >
         <Stack maw={420}>
           <TextInput
             label={t(`profile.${channel}New`)}

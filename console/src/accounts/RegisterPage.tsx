@@ -5,7 +5,7 @@ import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { api, Problem } from "../api/client";
-import { refusedFields } from "../kit/forms";
+import { refusedFields, showWrong } from "../kit/forms";
 import type { Language } from "../kit/languages";
 import { ProblemAlert } from "../kit/ProblemAlert";
 import { queries } from "../kit/queries";
@@ -121,7 +121,7 @@ function RegisterForm({ site }: { site: Site }) {
     <FormCard
       title={t("register.title")}
       text={t("register.text")}
-      onSubmit={form.onSubmit(submit)}
+      onSubmit={form.onSubmit(submit, (wrong) => showWrong(form, Object.keys(wrong)))}
     >
       {site.registration.mode === "approval" && <Text size="sm">{t("register.approval")}</Text>}
       <TextInput

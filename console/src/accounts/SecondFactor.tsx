@@ -21,6 +21,7 @@ import { Copyable } from "../kit/Copyable";
 import { notices } from "../kit/notices";
 import { ProblemAlert } from "../kit/ProblemAlert";
 import { queries } from "../kit/queries";
+import { useStay } from "../kit/useStay";
 import { meQuery } from "./queries";
 import { Section } from "./Section";
 import { useStepUp } from "./StepUp";
@@ -180,15 +181,18 @@ function SetUp({ begun, onClose, onDone }: SetUpProps) {
   );
 }
 
+/** Shown this once: only who says that they are kept leaves them. */
 function RecoveryCodes({ codes, onClose }: { codes: string[]; onClose: () => void }) {
   const { t } = useTranslation(["accounts", "kit"]);
+  useStay(() => true, true);
   return (
     <Modal
       opened
       onClose={onClose}
       title={t("totp.codes")}
+      withCloseButton={false}
+      closeOnEscape={false}
       closeOnClickOutside={false}
-      closeButtonProps={{ "aria-label": t("kit:close") }}
     >
       <Stack>
         <Text size="sm">{t("totp.codesText")}</Text>

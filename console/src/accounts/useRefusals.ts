@@ -21,7 +21,12 @@ export function useRefusals(): void {
         }
         if (error.status === 401) {
           const next = window.location.pathname + window.location.search;
-          void navigate({ to: "/login", search: { next }, replace: true }).then(forgetPerson);
+          void navigate({ to: "/login", search: { next }, replace: true }).then(() => {
+            // What is open may keep the page (useStay), and then somebody is still there.
+            if (window.location.pathname === "/login") {
+              forgetPerson();
+            }
+          });
         } else if (DEMANDS.some((demand) => demand === error.code)) {
           void queries.invalidateQueries({ queryKey: meQuery.queryKey });
         }

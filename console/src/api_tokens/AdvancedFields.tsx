@@ -1,6 +1,7 @@
 import { Button, Checkbox, Collapse, SimpleGrid, Stack, Textarea, TextInput } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { IconChevronDown, IconChevronRight } from "@tabler/icons-react";
+import { useEffect } from "react";
 import { useTranslation } from "react-i18next";
 import { CONTENT_DAYS_MAX, type Form } from "./form";
 
@@ -16,7 +17,13 @@ export function AdvancedFields({ form }: { form: Form }) {
     content_days !== "" ||
     COUNTS.some((name) => form.values[name]);
   const isWrong = ["ips", "content_days", ...COUNTS].some((name) => name in form.errors);
-  const [opened, { toggle }] = useDisclosure(isUsed);
+  const [opened, { toggle, open }] = useDisclosure(isUsed);
+  // It stays open while what was wrong is put right.
+  useEffect(() => {
+    if (isWrong) {
+      open();
+    }
+  }, [isWrong, open]);
   const Icon = opened || isWrong ? IconChevronDown : IconChevronRight;
   return (
     <Stack gap="xs">
@@ -24,14 +31,15 @@ export function AdvancedFields({ form }: { form: Form }) {
         variant="subtle"
         color="gray"
         px={4}
-        style={{ alignSelf: "flex-start" }}
+        style={{ alignSelf: "flex-start", height: "auto", minHeight: 36 }}
+        styles={{ label: { whiteSpace: "normal", textAlign: "left" } }}
         leftSection={<Icon size={16} aria-hidden />}
         aria-expanded={opened || isWrong}
         onClick={toggle}
       >
         {t("form.advanced")}
       </Button>
-      <Collapse expanded={opened || isWrong}>
+      <Collapse expanded={opened || isWrong} transitionDuration={0}>
         <Stack>
           <Textarea
             label={t("form.ips")}

@@ -26,14 +26,16 @@ export function Filters({ search, onChange }: FiltersProps) {
   useEffect(() => setText(search.q ?? ""), [search.q]);
 
   return (
-    <Group gap="sm" role="search">
+    <Group gap="sm" role="search" align="flex-start">
       <TextInput
         aria-label={t("filter.text")}
         placeholder={t("filter.text")}
         leftSection={<IconSearch size={16} aria-hidden />}
         value={text}
         maxLength={100}
-        miw={220}
+        description={text.trim().length === 1 ? t("filter.short") : undefined}
+        inputWrapperOrder={["input", "description"]}
+        style={{ flex: "1 1 220px", maxWidth: 380 }}
         onChange={(event) => {
           setText(event.target.value);
           look(event.target.value.trim());

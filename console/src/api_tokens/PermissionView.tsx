@@ -6,6 +6,19 @@ import type { Permission } from "./queries";
 
 const NAMED_MAX = 60;
 
+/** Why nothing can be called: what this console has words for. */
+const REASONS = [
+  "account_frozen",
+  "token_disabled",
+  "group_not_granted",
+  "token_expired",
+  "limit_exhausted",
+  "balance_empty",
+  "no_models",
+] as const;
+const isReason = (code: string): code is (typeof REASONS)[number] =>
+  REASONS.some((reason) => reason === code);
+
 interface PermissionViewProps {
   permission: Permission;
   /** With the models and the limits by name. */
@@ -35,13 +48,14 @@ export function PermissionView({ permission, whole = false }: PermissionViewProp
     : t("permission.forever");
   return (
     <Stack gap="sm">
-      <Alert color={permission.callable ? "teal" : "orange"} title={sentence}>
+      <Alert role="note" color={permission.callable ? "teal" : "orange"} title={sentence}>
         <Text size="sm">
           {amount} {until}
         </Text>
         {reasons.map((reason) => (
           <Text key={reason.code} size="sm" fw={600}>
-            {t("permission.but")} {reason.detail}
+            {t("permission.but")}{" "}
+            {isReason(reason.code) ? t(`permission.reason.${reason.code}`) : reason.detail}
           </Text>
         ))}
         {models_in_vain.length > 0 && (

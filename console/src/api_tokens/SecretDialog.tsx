@@ -3,19 +3,22 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { Copyable, Snippet } from "../kit/Copyable";
+import { useStay } from "../kit/useStay";
 import { useBaseUrl } from "../site/queries";
-import { modelsQuery, type TokenMade } from "./queries";
-import { curl, environment, javascript, MODEL, python } from "./snippets";
+import { chatModelsQuery, type TokenMade } from "./queries";
+import { curl, environment, exampleModel, javascript, python } from "./snippets";
 
-/** The key, this once. It cannot be closed before the key was copied or somebody says that it is
- * kept: not by Escape, not by a click beside it. */
+/** The key, this once. It cannot be left before the key was copied or somebody says that it is
+ * kept: not by Escape, not by a click beside it, not by the back button. */
 export function SecretDialog({ made, onClose }: { made: TokenMade; onClose: () => void }) {
   const { t } = useTranslation("api_tokens");
   const baseUrl = useBaseUrl();
   const [copied, setCopied] = useState(false);
   const [saved, setSaved] = useState(false);
-  const { data: names } = useQuery(modelsQuery(made.group.id));
-  const model = made.models?.[0] ?? names?.[0] ?? MODEL;
+  const isTaken = copied || saved;
+  useStay(() => !isTaken, !isTaken);
+  const { data: chatting } = useQuery(chatModelsQuery(made.group.id));
+  const model = exampleModel(chatting, made.models);
   const snippets = {
     curl: curl(baseUrl, made.secret, model),
     Python: python(baseUrl, made.secret, model),
@@ -67,7 +70,7 @@ export function SecretDialog({ made, onClose }: { made: TokenMade; onClose: () =
             checked={saved}
             onChange={(event) => setSaved(event.target.checked)}
           />
-          <Button disabled={!copied && !saved} onClick={onClose}>
+          <Button disabled={!isTaken} onClick={onClose}>
             {t("secret.close")}
           </Button>
         </Group>

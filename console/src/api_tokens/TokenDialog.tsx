@@ -4,13 +4,25 @@ import { useDebouncedValue } from "@mantine/hooks";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
-import { refusedFields } from "../kit/forms";
+import { Problem } from "../api/client";
+import { ConfirmDialog } from "../kit/ConfirmDialog";
+import { refusedFields, showWrong } from "../kit/forms";
 import { nanoOf } from "../kit/money";
 import { notices } from "../kit/notices";
 import { ProblemAlert } from "../kit/ProblemAlert";
+import { useStay } from "../kit/useStay";
 import { AdvancedFields } from "./AdvancedFields";
 import { ExpiryField, GroupField, LimitFields, ModelsField } from "./fields";
-import { CONTENT_DAYS_MAX, FIELDS, type Form, formOf, type TokenForm, termsOf } from "./form";
+import {
+  CONTENT_DAYS_MAX,
+  DESCRIPTION_CHARACTERS_MAX,
+  FIELDS,
+  type Form,
+  formOf,
+  NAME_CHARACTERS_MAX,
+  type TokenForm,
+  termsOf,
+} from "./form";
 import { PermissionView } from "./PermissionView";
 import {
   changeToken,
@@ -33,6 +45,7 @@ export function TokenDialog({ token, onClose, onMade }: TokenDialogProps) {
   const { t } = useTranslation(["api_tokens", "kit"]);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<unknown>(null);
+  const [asksToLeave, setAsksToLeave] = useState(false);
   const money = (text: string) =>
     text.trim() === "" || (nanoOf(text) ?? -1n) >= 0n ? null : t("form.amountWrong");
   const count = (text: string) => (/^\s*([1-9]\d*)?\s*$/.test(text) ? null : t("form.countWrong"));
@@ -74,28 +87,54 @@ export function TokenDialog({ token, onClose, onMade }: TokenDialogProps) {
     }
   }
 
+  // Only what differs from what is there already can be lost.
+  const isTyped = form.isDirty();
+
+  function leave() {
+    if (isTyped) {
+      // Not within the event: the Escape that asks would answer as well.
+      setTimeout(() => setAsksToLeave(true));
+    } else {
+      onClose();
+    }
+  }
+
+  useStay((to) => {
+    if (isTyped && to === "/login") {
+      setProblem(new Problem(401, "login_needed", ""));
+    } else if (isTyped) {
+      setAsksToLeave(true);
+    }
+    return isTyped;
+  }, isTyped && !busy);
+
   const begunAnew = token && form.values.reset !== token.reset;
   return (
     <Modal
       opened
       size="lg"
-      onClose={onClose}
+      onClose={leave}
+      closeOnEscape={!asksToLeave}
       title={token ? t("edit.title", { name: token.name }) : t("create.title")}
       closeButtonProps={{ "aria-label": t("kit:close") }}
     >
-      <form onSubmit={form.onSubmit(submit)} noValidate>
+      <form
+        onSubmit={form.onSubmit(submit, (wrong) => showWrong(form, Object.keys(wrong)))}
+        noValidate
+      >
         <Stack>
           <TextInput
             label={t("form.name")}
             description={t("form.nameHint")}
             required
-            maxLength={60}
+            maxLength={NAME_CHARACTERS_MAX}
             data-autofocus
             {...form.getInputProps("name")}
           />
           <Textarea
             label={t("form.description")}
             description={t("form.descriptionHint")}
+            maxLength={DESCRIPTION_CHARACTERS_MAX}
             autosize
             minRows={1}
             maxRows={4}
@@ -119,6 +158,14 @@ export function TokenDialog({ token, onClose, onMade }: TokenDialogProps) {
           </Group>
         </Stack>
       </form>
+      <ConfirmDialog
+        opened={asksToLeave}
+        onClose={() => setAsksToLeave(false)}
+        onConfirm={onClose}
+        title={t("form.leaveTitle")}
+        consequence={t("form.leaveText")}
+        act={t("form.leave")}
+      />
     </Modal>
   );
 }

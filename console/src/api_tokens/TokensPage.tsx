@@ -84,9 +84,10 @@ export function TokensPage() {
       </Group>
       <Filters search={search} onChange={look} />
       <ProblemAlert error={found.error} onRetry={() => found.refetch()} />
-      {tokens?.length === 0 ? (
+      {tokens?.length === 0 && (
         <Empty isFiltered={isFiltered} onCreate={() => look({ create: true })} />
-      ) : (
+      )}
+      {tokens?.length !== 0 && (tokens || !found.error) && (
         <DataTable
           name="tokens"
           caption={t("title")}

@@ -25,6 +25,10 @@ export interface TokenForm {
 
 export type Form = UseFormReturnType<TokenForm>;
 
+/** As many as the server takes. */
+export const NAME_CHARACTERS_MAX = 100;
+export const DESCRIPTION_CHARACTERS_MAX = 500;
+
 /** Content is kept for so many days at most. */
 export const CONTENT_DAYS_MAX = 30;
 
@@ -89,7 +93,7 @@ export function termsOf(form: TokenForm, token?: Token): Terms {
     expires_at: isSame ? token?.expires_at : sentExpiry(form.expiry, form.expires_at),
     group_id: form.group_id ? Number(form.group_id) : null,
     models: form.models.length > 0 ? form.models : null,
-    ips: form.ips.split(/[\s,]+/).filter(Boolean),
+    ips: form.ips.split(/[\s,;，；、]+/).filter(Boolean),
     rpm: count(form.rpm),
     tpm: count(form.tpm),
     concurrency: count(form.concurrency),

@@ -73,6 +73,19 @@ export function modelsQuery(group: number | undefined) {
   });
 }
 
+/** The names of models of a group that chat; the first hundred are enough for an example. */
+export function chatModelsQuery(group: number | undefined) {
+  return queryOptions({
+    queryKey: ["models", "chat", group],
+    queryFn: async () => {
+      const query = { group, kind: "chat", limit: 100 } as const;
+      const got = await answer(api.GET("/api/models", { params: { query } }));
+      return got.items.map((model) => model.name);
+    },
+    staleTime: 60_000,
+  });
+}
+
 export function permissionQuery(id: number) {
   return queryOptions({
     queryKey: ["tokens", "permission", id],

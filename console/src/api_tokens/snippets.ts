@@ -1,10 +1,18 @@
 // Examples that work as they are: with this platform's address, the token and a model of its own.
 
-export const MODEL = "gpt-4o-mini";
+/** Shown where nothing is on sale yet. */
+const MODEL = "gpt-4o-mini";
 
 const PROMPT = "Hello!";
 
-export function curl(baseUrl: string, token: string, model = MODEL): string {
+/** A model that an example can be run with: one that chats, of those that a token may call (null =
+ * all). */
+export function exampleModel(chatting: string[] | undefined, allowed: string[] | null): string {
+  const named = allowed === null ? chatting : chatting?.filter((name) => allowed.includes(name));
+  return named?.[0] ?? allowed?.[0] ?? MODEL;
+}
+
+export function curl(baseUrl: string, token: string, model: string): string {
   const body = JSON.stringify({ model, messages: [{ role: "user", content: PROMPT }] });
   return [
     `curl ${baseUrl}/chat/completions \\`,
@@ -14,7 +22,7 @@ export function curl(baseUrl: string, token: string, model = MODEL): string {
   ].join("\n");
 }
 
-export function python(baseUrl: string, token: string, model = MODEL): string {
+export function python(baseUrl: string, token: string, model: string): string {
   return `from openai import OpenAI
 
 client = OpenAI(base_url="${baseUrl}", api_key="${token}")
@@ -25,7 +33,7 @@ answer = client.chat.completions.create(
 print(answer.choices[0].message.content)`;
 }
 
-export function javascript(baseUrl: string, token: string, model = MODEL): string {
+export function javascript(baseUrl: string, token: string, model: string): string {
   return `import OpenAI from "openai";
 
 const client = new OpenAI({ baseURL: "${baseUrl}", apiKey: "${token}" });

@@ -1,22 +1,10 @@
 import { Alert, Anchor, Button, Code, Group, Text } from "@mantine/core";
 import { IconAlertTriangle } from "@tabler/icons-react";
+import { useEffect, useRef } from "react";
 import { useTranslation } from "react-i18next";
 import { Problem } from "../api/client";
 import { notices } from "./notices";
-
-/** What went wrong in words for a person. */
-export function useProblemText(): (error: unknown) => string {
-  const { t } = useTranslation();
-  return (error) => {
-    if (!(error instanceof Problem)) {
-      return t("problem.unexpected");
-    }
-    if (error.code === "unreachable") {
-      return t("problem.unreachable");
-    }
-    return error.detail || t("problem.unexpected");
-  };
-}
+import { problemText } from "./problemText";
 
 interface ProblemAlertProps {
   error: unknown;
@@ -26,7 +14,13 @@ interface ProblemAlertProps {
 /** A refusal: the words, the code, and the request's id for whoever is asked about it. */
 export function ProblemAlert({ error, onRetry }: ProblemAlertProps) {
   const { t } = useTranslation();
-  const text = useProblemText();
+  const shown = useRef<HTMLDivElement>(null);
+  // Under a long form it would be out of sight.
+  useEffect(() => {
+    if (error) {
+      shown.current?.scrollIntoView({ block: "nearest" });
+    }
+  }, [error]);
   if (error === null || error === undefined) {
     return null;
   }
@@ -36,7 +30,8 @@ export function ProblemAlert({ error, onRetry }: ProblemAlertProps) {
       color="red"
       role="alert"
       icon={<IconAlertTriangle size={18} aria-hidden />}
-      title={text(error)}
+      ref={shown}
+      title={problemText(error)}
     >
       <Group gap="sm">
         {problem !== null && (
@@ -56,6 +51,11 @@ export function ProblemAlert({ error, onRetry }: ProblemAlertProps) {
               {t("copy")}
             </Anchor>
           </Text>
+        )}
+        {problem?.code === "login_needed" && (
+          <Anchor href="/login" target="_blank" size="xs" underline="always">
+            {t("problem.login")}
+          </Anchor>
         )}
         {onRetry && (
           <Button size="compact-xs" variant="default" onClick={onRetry}>

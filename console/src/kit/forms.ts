@@ -3,6 +3,32 @@
 import type { UseFormReturnType } from "@mantine/form";
 import { Problem } from "../api/client";
 
+/** What is folded away is drawn after so many frames at most. */
+const FRAMES_MAX = 30;
+
+/** Brings the first of the fields that are wrong into sight, ready to be typed in. */
+export function showWrong<Values extends object>(
+  form: UseFormReturnType<Values>,
+  wrong: readonly string[],
+): void {
+  function show(frames: number) {
+    const [first] = wrong
+      .map((name) => form.getInputNode(name))
+      .filter((node) => node !== null)
+      .sort((one, other) =>
+        one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1,
+      );
+    // Not drawn yet, because what it is in opens for it.
+    if (first?.offsetParent === null && frames > 0) {
+      requestAnimationFrame(() => show(frames - 1));
+    } else {
+      first?.focus({ preventScroll: true });
+      first?.scrollIntoView({ block: "center" });
+    }
+  }
+  requestAnimationFrame(() => show(FRAMES_MAX));
+}
+
 /** Puts the server's words to the fields; gives what belongs to no field of this form. */
 export function refusedFields<Values extends object>(
   form: UseFormReturnType<Values>,
@@ -12,14 +38,15 @@ export function refusedFields<Values extends object>(
   if (!(error instanceof Problem)) {
     return error;
   }
-  let placed = 0;
+  const placed: string[] = [];
   for (const { field, detail } of error.fields) {
     // "ips.3" is about the field ips.
     const name = fields.find((one) => field === one || field.startsWith(`${one}.`));
     if (name !== undefined) {
       form.setFieldError(name, detail);
-      placed += 1;
+      placed.push(name);
     }
   }
-  return placed > 0 && placed === error.fields.length ? null : error;
+  showWrong(form, placed);
+  return placed.length > 0 && placed.length === error.fields.length ? null : error;
 }

@@ -4,6 +4,7 @@ import { notifications } from "@mantine/notifications";
 import i18next from "i18next";
 import { Problem } from "../api/client";
 import { copyText } from "./copyText";
+import { problemText } from "./problemText";
 
 function show(notice: Parameters<typeof notifications.show>[0]): void {
   const closeButtonProps = { "aria-label": i18next.t("close") };
@@ -15,10 +16,8 @@ function done(message: string): void {
 }
 
 function failed(error: unknown): void {
-  const known = error instanceof Problem && error.detail !== "";
-  const message = known ? error.detail : i18next.t("problem.unexpected");
   const code = error instanceof Problem ? error.code : "";
-  show({ title: message, message: code, color: "red", autoClose: 8000 });
+  show({ title: problemText(error), message: code, color: "red", autoClose: 8000 });
 }
 
 /** Some of what was asked for was not done: what, and to which. */
