@@ -20,15 +20,18 @@ export function AccessTokens() {
   const [name, setName] = useState("");
   const [readOnly, setReadOnly] = useState(true);
   const [secret, setSecret] = useState("");
+  const [busy, setBusy] = useState(false);
   const [leaving, setLeaving] = useState<{ id: number; name: string } | null>(null);
   const [withStepUp, stepUp] = useStepUp();
 
   async function act(what: () => Promise<unknown>) {
+    setBusy(true);
     try {
       await withStepUp(what);
     } catch (problem) {
       notices.failed(problem);
     }
+    setBusy(false);
     await queries.invalidateQueries({ queryKey: accessTokensQuery.queryKey });
   }
 
@@ -43,9 +46,9 @@ export function AccessTokens() {
       <ProblemAlert error={error} />
       {data?.items.map((token) => (
         <Group key={token.id} justify="space-between" wrap="nowrap">
-          <Stack gap={2}>
+          <Stack gap={2} miw={0}>
             <Group gap="xs">
-              <Text size="sm" fw={600}>
+              <Text size="sm" fw={600} style={{ overflowWrap: "anywhere" }}>
                 {token.name}
               </Text>
               <Badge variant="light" color="gray" tt="none">
@@ -60,6 +63,7 @@ export function AccessTokens() {
             size="compact-sm"
             variant="light"
             color="red"
+            style={{ flexShrink: 0 }}
             aria-label={t("access.deleteTitle", { name: token.name })}
             onClick={() => setLeaving(token)}
           >
@@ -96,7 +100,7 @@ export function AccessTokens() {
             checked={readOnly}
             onChange={(event) => setReadOnly(event.target.checked)}
           />
-          <Button type="submit" variant="default">
+          <Button type="submit" variant="default" loading={busy}>
             {t("access.create")}
           </Button>
         </Group>

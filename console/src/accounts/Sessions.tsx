@@ -6,6 +6,7 @@ import { notices } from "../kit/notices";
 import { ProblemAlert } from "../kit/ProblemAlert";
 import { queries } from "../kit/queries";
 import { Moment } from "../kit/times";
+import { deviceOf } from "./device";
 import { sessionsQuery } from "./queries";
 import { Section } from "./Section";
 
@@ -30,8 +31,8 @@ export function Sessions() {
       {data?.items.map((session) => (
         <Group key={session.id} justify="space-between" wrap="nowrap" align="flex-start">
           <Stack gap={2} miw={0}>
-            <Text size="sm" style={{ overflowWrap: "anywhere" }}>
-              {session.user_agent || t("sessions.unknown")}
+            <Text size="sm" title={session.user_agent} style={{ overflowWrap: "anywhere" }}>
+              {deviceOf(session.user_agent) || t("sessions.unknown")}
             </Text>
             <Text size="xs" c="dimmed" component="div">
               {session.ip} · <Moment at={session.seen_at} relative />

@@ -1,6 +1,6 @@
 import { Progress, Stack, Text } from "@mantine/core";
 import { useTranslation } from "react-i18next";
-import { percentOf } from "../kit/money";
+import { nanoOf, percentOf } from "../kit/money";
 import { Moment } from "../kit/times";
 import { Amount } from "../site/Amount";
 import { useMoney } from "../site/queries";
@@ -17,11 +17,19 @@ function colorOf(left: number): string {
   return left <= LOW_PERCENT ? "orange" : "teal";
 }
 
+/** The one of two limits that is reached first; null = there is none. */
+function smaller(one: string | null, other: string | null): string | null {
+  if (one === null || other === null) {
+    return one ?? other;
+  }
+  return (nanoOf(one) ?? 0n) <= (nanoOf(other) ?? 0n) ? one : other;
+}
+
 /** What a token used of its limit and in all, what is left, and when the limit begins anew. */
 export function UsageCell({ token }: { token: Token }) {
   const { t } = useTranslation("api_tokens");
   const money = useMoney();
-  const limit = token.limit ?? token.total_limit;
+  const limit = smaller(token.limit, token.total_limit);
   if (limit === null) {
     return (
       <Stack gap={2}>
@@ -54,6 +62,12 @@ export function UsageCell({ token }: { token: Token }) {
             {` · ${t(`reset.${token.reset}`)} · `}
             <span style={{ whiteSpace: "nowrap" }}>
               {t("usage.total")} <Amount cny={token.used_total} />
+              {token.total_limit !== null && (
+                <>
+                  {" / "}
+                  <Amount cny={token.total_limit} />
+                </>
+              )}
             </span>
           </>
         )}

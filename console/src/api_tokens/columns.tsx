@@ -8,6 +8,9 @@ import type { Token } from "./queries";
 import { StatusBadge } from "./StatusBadge";
 import { UsageCell } from "./UsageCell";
 
+/** A longer name gets a wider column instead of many lines. */
+const LONG_NAME = 40;
+
 /** The columns of the list of tokens. onAct: something was chosen for a token. */
 export function tokenColumns(
   t: TFunction<"api_tokens">,
@@ -21,7 +24,13 @@ export function tokenColumns(
       sort: "name",
       fixed: true,
       cell: (token) => (
-        <Stack gap={0} miw={120} maw={240} align="flex-start">
+        <Stack
+          gap={0}
+          miw={token.name.length > LONG_NAME ? "min(220px, 38vw)" : 120}
+          maw={240}
+          align="flex-start"
+          style={{ overflowWrap: "anywhere" }}
+        >
           <Text size="sm" fw={600}>
             {token.name}
           </Text>
@@ -71,7 +80,9 @@ export function tokenColumns(
       title: t("column.group"),
       cell: (token) => (
         <Group gap={6} wrap="nowrap" w="max-content">
-          <Text size="sm">{token.group.name}</Text>
+          <Text size="sm" maw={180} style={{ overflowWrap: "anywhere" }}>
+            {token.group.name}
+          </Text>
           {token.group.multiplier !== null && (
             <Badge variant="light" color="gray" tt="none" style={{ flexShrink: 0 }}>
               ×{token.group.multiplier}

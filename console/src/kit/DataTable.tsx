@@ -3,7 +3,7 @@
 
 import { ActionIcon, Button, Checkbox, Group, Menu, Skeleton, Text } from "@mantine/core";
 import { IconArrowDown, IconArrowsSort, IconArrowUp, IconColumns } from "@tabler/icons-react";
-import { type ReactNode, useState } from "react";
+import { memo, type ReactNode, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import styles from "./DataTable.module.css";
 import { keep, kept } from "./stored";
@@ -49,21 +49,34 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
   const { t } = useTranslation();
   const { columns, rows, selected, idOf } = props;
   const [hidden, setHidden] = useHidden(props.name);
-  const shown = columns.filter((column) => !hidden.has(column.key));
+  const shown = useMemo(
+    () => columns.filter((column) => !hidden.has(column.key)),
+    [columns, hidden],
+  );
   const ids = (rows ?? []).map(idOf);
   const all = ids.length > 0 && ids.every((id) => selected.has(id));
 
-  function toggle(id: number) {
-    const next = new Set(selected);
+  const latest = useRef(props);
+  useEffect(() => {
+    latest.current = props;
+  });
+  const toggle = useCallback((id: number) => {
+    const next = new Set(latest.current.selected);
     if (!next.delete(id)) {
       next.add(id);
     }
-    props.onSelect(next);
-  }
+    latest.current.onSelect(next);
+  }, []);
 
   return (
     <div>
-      <Group justify="space-between" mb="xs" mih={34}>
+      <Group
+        justify="space-between"
+        mb="xs"
+        mih={34}
+        className={styles.bar}
+        data-selected={selected.size > 0 || undefined}
+      >
         <Text size="sm" c="dimmed" role="status">
           {selected.size > 0
             ? t("table.selected", { count: selected.size })
@@ -101,20 +114,15 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
                 </tr>
               ))}
             {rows?.map((row) => (
-              <tr key={idOf(row)} role="row" data-selected={selected.has(idOf(row)) || undefined}>
-                <td role="cell" className={styles.check}>
-                  <Checkbox
-                    aria-label={t("table.select", { name: props.nameOf(row) })}
-                    checked={selected.has(idOf(row))}
-                    onChange={() => toggle(idOf(row))}
-                  />
-                </td>
-                {shown.map((column) => (
-                  <td key={column.key} role="cell" data-label={column.title}>
-                    <div className={styles.value}>{column.cell(row)}</div>
-                  </td>
-                ))}
-              </tr>
+              <Line
+                key={idOf(row)}
+                id={idOf(row)}
+                name={props.nameOf(row)}
+                row={row}
+                columns={shown}
+                isSelected={selected.has(idOf(row))}
+                onToggle={toggle}
+              />
             ))}
           </tbody>
         </table>
@@ -129,6 +137,37 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
     </div>
   );
 }
+
+interface LineProps<Row> {
+  id: number;
+  name: string;
+  row: Row;
+  columns: Column<Row>[];
+  isSelected: boolean;
+  onToggle: (id: number) => void;
+}
+
+/** One row, drawn again only when it is another: hundreds of them are on a page. */
+const Line = memo(function Line<Row>(props: LineProps<Row>) {
+  const { t } = useTranslation();
+  const { row, isSelected } = props;
+  return (
+    <tr role="row" data-selected={isSelected || undefined}>
+      <td role="cell" className={styles.check}>
+        <Checkbox
+          aria-label={t("table.select", { name: props.name })}
+          checked={isSelected}
+          onChange={() => props.onToggle(props.id)}
+        />
+      </td>
+      {props.columns.map((column) => (
+        <td key={column.key} role="cell" data-label={column.title}>
+          <div className={styles.value}>{column.cell(row)}</div>
+        </td>
+      ))}
+    </tr>
+  );
+}) as <Row>(props: LineProps<Row>) => ReactNode;
 
 interface HeadProps<Row> {
   column: Column<Row>;
