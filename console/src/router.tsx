@@ -99,6 +99,7 @@ export const router = createRouter({
   ]),
   defaultPreload: "intent",
   defaultErrorComponent: Failed,
+  defaultNotFoundComponent: NotThere,
   scrollRestoration: true,
 });
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.console.browser import AXE, needs_browser, visit
 from tests.platform import Platform
@@ -54,3 +54,17 @@ def test_every_page_is_for_everybody(
         wrong["a question"] = person.axe()
 
     assert not any(wrong.values()), {place: found for place, found in wrong.items() if found}
+
+
+def test_a_window_is_called_after_its_page(served: Platform, chrome: Browser) -> None:
+    """Of many tabs one is found by it, and it is what is said aloud first."""
+    with visit(chrome, served, "zh-CN") as person:
+        page = person.page
+        person.go("/login")
+        expect(page).to_have_title("登录 · AI-POOL")
+        person.register("13800138318")
+        expect(page).to_have_title("个人中心 · AI-POOL")
+        page.get_by_role("navigation").get_by_role("link", name="令牌管理").click()
+        expect(page).to_have_title("令牌管理 · AI-POOL")
+        person.go("/console/nowhere")
+        expect(page).to_have_title("页面不存在 · AI-POOL")

@@ -129,6 +129,16 @@ def test_why_nothing_can_be_called_is_said_in_chinese(served: Platform, chrome: 
         expect(said).to_contain_text("暂时不可用： 余额已用完，请充值。")
         assert not re.search(r"[A-Za-z]{4,} [A-Za-z]+", said.inner_text()), "no English"
 
+        person.button("cancel").click()
+        person.create_token("production")
+        page.get_by_label("我已保存").check()
+        person.button("done").click()
+        person.button("more").click()
+        page.get_by_role("menuitem", name="查看权限").click()
+        whole = page.get_by_role("dialog")
+        expect(whole).to_contain_text("不限 IP")
+        assert "：\n" not in whole.inner_text() + "\n", "no limit is named that there is not"
+
 
 def test_who_is_refused_at_the_door_is_told_so_at_once(served: Platform, chrome: Browser) -> None:
     """Of the tests' own help: what the page says is in the failure."""

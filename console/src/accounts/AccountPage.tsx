@@ -1,5 +1,6 @@
-import { Stack, Title } from "@mantine/core";
+import { Stack } from "@mantine/core";
 import { useTranslation } from "react-i18next";
+import { PageTitle } from "../site/PageTitle";
 import { AccessTokens } from "./AccessTokens";
 import { ChangePassword } from "./ChangePassword";
 import { Profile } from "./Profile";
@@ -11,9 +12,7 @@ export function AccountPage() {
   const { t } = useTranslation("accounts");
   return (
     <Stack gap="lg" maw={760}>
-      <Title order={1} size="h2">
-        {t("account.title")}
-      </Title>
+      <PageTitle>{t("account.title")}</PageTitle>
       <Profile />
       <ChangePassword />
       <SecondFactor />

@@ -1,7 +1,8 @@
-import { Button, Group, Stack, Text, Title } from "@mantine/core";
+import { Button, Group, Stack, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
 import { queries } from "../kit/queries";
+import { PageTitle } from "../site/PageTitle";
 import { AgreeForm } from "./AgreeForm";
 import { ChangePassword } from "./ChangePassword";
 import { type Demand, demandOf } from "./demands";
@@ -28,9 +29,7 @@ export function DemandPage({ demand, onMet, onLogout }: DemandPageProps) {
   return (
     <Stack gap="lg" maw={620} mx="auto">
       <div>
-        <Title order={1} size="h2">
-          {t(`demand.${demand}.title`)}
-        </Title>
+        <PageTitle>{t(`demand.${demand}.title`)}</PageTitle>
         <Text c="dimmed" mt={4}>
           {t(`demand.${demand}.text`)}
         </Text>

@@ -1,5 +1,6 @@
-import { Paper, Stack, Text, Title } from "@mantine/core";
+import { Paper, Stack, Text } from "@mantine/core";
 import type { FormEventHandler, ReactNode } from "react";
+import { PageTitle } from "../site/PageTitle";
 
 interface FormCardProps {
   title: string;
@@ -12,9 +13,7 @@ interface FormCardProps {
 export function FormCard({ title, text, onSubmit, children }: FormCardProps) {
   return (
     <Paper className="aipool-card" p="xl" shadow="sm">
-      <Title order={1} size="h2">
-        {title}
-      </Title>
+      <PageTitle>{title}</PageTitle>
       {text && (
         <Text c="dimmed" size="sm" mt={4}>
           {text}

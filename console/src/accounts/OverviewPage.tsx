@@ -20,6 +20,7 @@ import { curl, exampleModel } from "../api_tokens/snippets";
 import { Copyable, Snippet } from "../kit/Copyable";
 import { nanoOf } from "../kit/money";
 import { Amount } from "../site/Amount";
+import { PageTitle } from "../site/PageTitle";
 import { siteQuery, useBaseUrl, useMoney } from "../site/queries";
 import { meQuery } from "./queries";
 
@@ -40,9 +41,7 @@ export function OverviewPage() {
 
   return (
     <Stack gap="lg">
-      <Title order={1} size="h2">
-        {t("overview.title")}
-      </Title>
+      <PageTitle>{t("overview.title")}</PageTitle>
       {isLow && (
         <Alert color="orange" title={t("overview.low", { amount: money(balance, 2) })}>
           {t("overview.lowText")}

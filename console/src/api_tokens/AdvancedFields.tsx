@@ -3,9 +3,7 @@ import { useDisclosure } from "@mantine/hooks";
 import { IconChevronDown, IconChevronRight } from "@tabler/icons-react";
 import { useEffect } from "react";
 import { useTranslation } from "react-i18next";
-import { CONTENT_DAYS_MAX, type Form } from "./form";
-
-const COUNTS = ["rpm", "tpm", "concurrency", "requests_per_day"] as const;
+import { CONTENT_DAYS_MAX, COUNTS, type Form } from "./form";
 
 /** What most tokens do without: addresses, limits of calls, the playground, what was said. */
 export function AdvancedFields({ form }: { form: Form }) {

@@ -2,6 +2,7 @@ import { Alert, Badge, Group, Stack, Text } from "@mantine/core";
 import { useTranslation } from "react-i18next";
 import { here } from "../kit/times";
 import { useMoney } from "../site/queries";
+import { COUNTS } from "./form";
 import type { Permission } from "./queries";
 
 const NAMED_MAX = 60;
@@ -79,20 +80,22 @@ export function PermissionView({ permission, whole = false }: PermissionViewProp
               ? t("permission.ips", { ips: permission.ips.join(", ") })
               : t("permission.anyIp")}
           </Text>
-          {permission.call_limits.map((limits) => (
-            <Text key={limits.shared_by} size="sm">
-              {t(`permission.shared.${limits.shared_by}`)}{" "}
-              {[
-                limits.rpm && `${limits.rpm} RPM`,
-                limits.tpm && `${limits.tpm} TPM`,
-                limits.requests_per_day &&
-                  t("permission.daily", { count: limits.requests_per_day }),
-                limits.concurrency && t("permission.parallel", { count: limits.concurrency }),
-              ]
-                .filter(Boolean)
-                .join(" · ")}
-            </Text>
-          ))}
+          {permission.call_limits
+            .filter((limits) => COUNTS.some((name) => limits[name] !== null))
+            .map((limits) => (
+              <Text key={limits.shared_by} size="sm">
+                {t(`permission.shared.${limits.shared_by}`)}{" "}
+                {[
+                  limits.rpm && `${limits.rpm} RPM`,
+                  limits.tpm && `${limits.tpm} TPM`,
+                  limits.requests_per_day &&
+                    t("permission.daily", { count: limits.requests_per_day }),
+                  limits.concurrency && t("permission.parallel", { count: limits.concurrency }),
+                ]
+                  .filter(Boolean)
+                  .join(" · ")}
+              </Text>
+            ))}
         </>
       )}
     </Stack>

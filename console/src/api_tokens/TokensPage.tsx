@@ -1,5 +1,5 @@
 import "./styles";
-import { Button, Group, Stack, Text, Title } from "@mantine/core";
+import { Button, Group, Stack, Text } from "@mantine/core";
 import { IconKey, IconPlus } from "@tabler/icons-react";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
@@ -8,6 +8,7 @@ import { useTranslation } from "react-i18next";
 import { DataTable } from "../kit/DataTable";
 import { notices } from "../kit/notices";
 import { ProblemAlert } from "../kit/ProblemAlert";
+import { PageTitle } from "../site/PageTitle";
 import type { Act } from "./Actions";
 import { Bulk } from "./Bulk";
 import { tokenColumns } from "./columns";
@@ -68,9 +69,7 @@ export function TokensPage() {
     <Stack gap="md">
       <Group justify="space-between" align="flex-start">
         <div>
-          <Title order={1} size="h2">
-            {t("title")}
-          </Title>
+          <PageTitle>{t("title")}</PageTitle>
           <Text size="sm" c="dimmed">
             {t("subtitle")}
           </Text>

@@ -25,6 +25,9 @@ export interface TokenForm {
 
 export type Form = UseFormReturnType<TokenForm>;
 
+/** What of calls can be limited. */
+export const COUNTS = ["rpm", "tpm", "concurrency", "requests_per_day"] as const;
+
 /** As many as the server takes. */
 export const NAME_CHARACTERS_MAX = 100;
 export const DESCRIPTION_CHARACTERS_MAX = 500;

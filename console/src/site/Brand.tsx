@@ -1,17 +1,11 @@
 import { Group, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { useEffect } from "react";
 import { siteQuery } from "./queries";
 
-/** The name of the site and its picture; also the title of the window. short: on a phone the
- * picture alone. */
+/** The name of the site and its picture. short: on a phone the picture alone. */
 export function Brand({ short = false }: { short?: boolean }) {
   const { data } = useQuery(siteQuery);
   const name = data?.name ?? "AI-POOL";
-
-  useEffect(() => {
-    document.title = name;
-  }, [name]);
 
   return (
     <Group gap={10} wrap="nowrap">
