@@ -124,7 +124,8 @@ def test_a_token_shows_its_secret_once_and_can_be_taken_out_of_use(run: Run) -> 
     good(run("token", "disable", number))
     assert rows(run("token", "list", "-o", "json"))[0]["enabled"] is False
     good(run("token", "enable", number))
-    good(run("token", "delete", number))
+    assert "--yes" in refused(run("token", "delete", number))
+    good(run("token", "delete", number, "--yes"))
     assert rows(run("token", "list", "-o", "json")) == []
     assert "no token" in refused(run("token", "disable", number))
 
@@ -144,8 +145,8 @@ def test_vendors_and_keys_never_show_a_secret(run: Run) -> None:
     outputs.append(good(run("key", "disable", "mm", "key2")))
     assert rows(run("key", "list", "mm", "-o", "json"))[0]["enabled"] is False
     outputs.append(good(run("key", "enable", "mm", "key2")))
-    outputs.append(good(run("key", "delete", "mm", "key2")))
-    assert "default key" in refused(run("key", "delete", "mm", "key1"))
+    outputs.append(good(run("key", "delete", "mm", "key2", "--yes")))
+    assert "default key" in refused(run("key", "delete", "mm", "key1", "--yes"))
     assert not any(SECRET in output.output for output in [*outputs, listed])
 
 
@@ -214,7 +215,8 @@ def test_a_key_is_ordered_made_default_and_says_what_was_done_to_it(run: Run) ->
     good(run("key", "paste", "box", stdin="a sk-1\nb sk-2\n"))
     good(run("key", "order", "box", "b", "key1"))
     good(run("key", "default", "box", "a"))
-    good(run("key", "delete", "box", "key1"))
+    assert "--yes" in refused(run("key", "delete", "box", "key1"))
+    good(run("key", "delete", "box", "key1", "--yes"))
     good(run("key", "disable", "box", "b"))
     assert "b was disabled" in good(run("key", "enable", "box", "b")).stderr
 

@@ -77,7 +77,7 @@ def test_a_disabled_token_is_refused_by_the_very_next_call_everywhere(town: Plat
     assert lines.statuses() == [401, 401]
     assert "every worker acts on it" in town.cli("token", "enable", str(customer.token_id))
     assert lines.statuses() == [200, 200]
-    assert "every worker acts on it" in town.cli("token", "delete", str(customer.token_id))
+    assert "every worker acts on it" in town.cli("token", "delete", str(customer.token_id), "--yes")
     assert lines.statuses() == [401, 401]
     lines.close()
 

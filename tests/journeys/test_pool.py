@@ -153,7 +153,7 @@ def test_s1_13_after_its_expiry_a_key_is_not_called(pool: Platform, customer: Cu
         assert answered_by(pool, ask(pool, customer, {})) == "a"
     assert _listed(pool, "b", "expired")
     pool.cli("key", "enable", "first", "b", status=1)
-    pool.cli("key", "delete", "first", "b")
+    pool.cli("key", "delete", "first", "b", "--yes")
     pool.cli("key", "create", "first", "--name", "b", "--api-key-stdin", stdin=f"{B}\n")
 
 

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aipool.cli.options import DataDir, KeyName, KeyStdin, Output, OutputOption, VendorName, parsed
+from aipool.cli.options import (
+    DataDir,
+    KeyName,
+    KeyStdin,
+    Output,
+    OutputOption,
+    VendorName,
+    Yes,
+    confirm,
+    parsed,
+)
 from aipool.cli.output import say, show_record, show_rows
 
 if TYPE_CHECKING:
@@ -217,11 +227,14 @@ def enable_key(vendor: VendorName, name: KeyName, data_dir: DataDir = None) -> N
         say(f"{name} was {was}: it is tried in its place from the next call")
 
 
-def delete_key(vendor: VendorName, name: KeyName, data_dir: DataDir = None) -> None:
+def delete_key(
+    vendor: VendorName, name: KeyName, yes: Yes = False, data_dir: DataDir = None
+) -> None:
     """Forgets a key for good. The default key cannot be deleted."""
     from aipool.cli.session import open_session
     from aipool.pool import service as pool
 
+    confirm(f"Delete the key {name} of {vendor}?", yes=yes)
     with open_session(data_dir) as session, session.change() as tx:
         owner = pool.get_vendor(tx.connection, vendor)
         pool.delete_key(tx, session.act, pool.key_named(tx.connection, owner, name))

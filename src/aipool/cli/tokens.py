@@ -8,7 +8,7 @@ import typer
 
 from aipool.cli import limits as limit_options
 from aipool.cli.limits import Concurrency, Limit, RequestsPerDay, Reset, Rpm, Total, Tpm
-from aipool.cli.options import DataDir, Output, OutputOption, Phone, parsed
+from aipool.cli.options import DataDir, Output, OutputOption, Phone, Yes, confirm, parsed
 from aipool.cli.output import say, show_record, show_rows
 
 if TYPE_CHECKING:
@@ -265,11 +265,12 @@ def enable(token_id: TokenId, data_dir: DataDir = None) -> None:
     _set_enabled(token_id, data_dir, enabled=True)
 
 
-def delete(token_id: TokenId, data_dir: DataDir = None) -> None:
+def delete(token_id: TokenId, yes: Yes = False, data_dir: DataDir = None) -> None:
     """Deletes a token for good; the records of its calls stay."""
     from aipool.api_tokens import service as api_tokens
     from aipool.cli.session import open_session
 
+    confirm(f"Delete the token {token_id}? Its key never works again.", yes=yes)
     with open_session(data_dir) as session, session.change() as tx:
         token = api_tokens.get_token(tx.connection, token_id)
         api_tokens.delete_token(tx, session.act, token)
