@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+import aipool.gateway
 from aipool.gateway.cors import Cors
 from aipool.gateway.headers import credential, forwarded
 
@@ -88,6 +92,22 @@ def test_by_default_any_page_may_call_and_none_may_send_cookies() -> None:
     assert lines.startswith(b"Access-Control-Allow-Origin: *\r\n")
     assert b"x-request-id" in lines
     assert b"redentials" not in lines
+
+
+#: A header line of ours in the source: it begins a text, or follows another line or a part.
+_WRITTEN = r"(?:\"|\\n|%b)(x-[a-z-]+(?:%b)?|Retry-After): "
+
+
+def test_a_page_may_read_every_header_of_ours() -> None:
+    source = "".join(path.read_text() for path in Path(aipool.gateway.__path__[0]).rglob("*.py"))
+    ours = {name.lower() for name in re.findall(_WRITTEN, source)}
+    for name in [name for name in ours if name.endswith("%b")]:
+        ours.remove(name)
+        ours |= {name.replace("%b", unit) for unit in ("requests", "tokens")}
+    (exposed,) = re.findall(rb"Expose-Headers: ([^\r]*)", Cors(("*",)).headers(PAGE))
+
+    assert {"x-request-id", "retry-after", "x-ratelimit-reset-tokens"} < ours
+    assert set(exposed.decode().split(", ")) == ours
 
 
 def test_named_origins_are_echoed_and_others_get_nothing() -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 _EXPOSED = (
     b"Access-Control-Expose-Headers: x-request-id, x-aipool-charge, x-aipool-attempts, "
-    b"retry-after, x-should-retry\r\n"
+    b"retry-after, x-should-retry, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
+    b"x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, "
+    b"x-ratelimit-reset-tokens\r\n"
 )
 _PREFLIGHT = (
     b"Access-Control-Allow-Methods: GET, POST, OPTIONS\r\nAccess-Control-Max-Age: 86400\r\n"
