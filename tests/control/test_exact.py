@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,6 +52,31 @@ def test_every_route_refuses_a_parameter_that_it_does_not_have(
 
     assert (found["code"], found["field"]) == ("unknown_parameter", "nonsense")
     assert "unknown_parameter" not in {said.json["code"] for said in known if said.status == 422}
+
+
+IDS = sorted(
+    (method, path, parameter["in"], parameter["name"])
+    for method, path, operation in operations(document())
+    for parameter in operation.get("parameters", ())
+    if re.fullmatch(r"(\w+_)?id|user|token|group|vendor|key|target|cursor", parameter["name"])
+    and "integer" in repr(parameter["schema"])
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "path", "where", "name"), IDS, ids=lambda word: word)
+def test_an_id_is_digits(opened: Api, method: str, path: str, where: str, name: str) -> None:
+    for odd in ("999999.0", "%2B999999", "999_999", "999999%0A", "%20999999", "%D9%A9"):
+        given = odd if where == "path" else "999999"
+        target = re.sub(r"\{\w+\}", given, path) + (f"?{name}={odd}" if where == "query" else "")
+        refused = opened.refused(422, method, target)
+        assert refused["code"] == "malformed_request", odd
+        assert name in [error["field"] for error in refused["errors"]], odd
+
+
+def test_every_id_in_an_address_is_held_to_it() -> None:
+    assert {name for *_, name in IDS} > {"user_id", "key_id", "token_id", "token", "user", "cursor"}
+    assert len(IDS) > 60
 
 
 def test_a_mistyped_filter_of_a_file_gives_no_file(person: Api) -> None:

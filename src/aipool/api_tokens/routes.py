@@ -40,7 +40,7 @@ from aipool.api_tokens.schemas import (
     token_shown,
 )
 from aipool.api_tokens.types import ApiToken, Asked, Sort, Status, TokenListed, TokenTerms
-from aipool.audit.desk import ID_MAX, Acting, AskedId, Desk, Id
+from aipool.audit.desk import Acting, AskedId, Desk, Id, NeededId
 from aipool.audit.types import Act
 from aipool.groups import service as groups
 from aipool.groups.types import Group
@@ -265,9 +265,7 @@ def _add_secrets(router: APIRouter, desk: Desk, pepper: bytes, last_used: LastUs
 
 def _add_operators(router: APIRouter, desk: Desk, last_used: LastUsed) -> None:
     @router.get("/admin/tokens")
-    def list_all_tokens(
-        caller: Asking, user_id: Annotated[int, Query(ge=1, le=ID_MAX)], page: _AskedPage
-    ) -> TokensListed:
+    def list_all_tokens(caller: Asking, user_id: NeededId, page: _AskedPage) -> TokensListed:
         """The tokens of a user."""
         with desk.database.read() as connection:
             owner = accounts.user_by_id(connection, user_id)

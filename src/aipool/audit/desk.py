@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticKnownError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -23,9 +24,20 @@ from aipool.kit.db import Changes, Database, Transaction
 PAGE_MAX = 200
 
 ID_MAX = 2**63 - 1
+
+
+def _only_digits(text: object) -> object:
+    """One record has one address: what else reads as a number ("1.0", "+1", "1_0") is no id."""
+    if isinstance(text, str) and not (text.isascii() and text.isdecimal()):
+        raise PydanticKnownError("int_parsing")
+    return text
+
+
+_Digits = Annotated[int, Field(ge=1, le=ID_MAX), BeforeValidator(_only_digits)]
 #: The id of a record: in the path, in the query, in the body.
-Id = Annotated[int, Path(ge=1, le=ID_MAX)]
-AskedId = Annotated[int | None, Query(ge=1, le=ID_MAX)]
+Id = Annotated[_Digits, Path()]
+AskedId = Annotated[_Digits | None, Query()]
+NeededId = Annotated[_Digits, Query()]
 SentId = Annotated[int, Field(ge=1, le=ID_MAX)]
 #: How many records are asked for.
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]

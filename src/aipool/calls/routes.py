@@ -15,11 +15,10 @@ from sqlalchemy.engine import Connection
 
 from aipool.accounts.callers import Asking
 from aipool.accounts.types import User
-from aipool.audit.desk import Desk
+from aipool.audit.desk import AskedId, Desk
 from aipool.calls import service
 from aipool.calls.rules import cursor_of, place_of
 from aipool.calls.schemas import (
-    AskedId,
     BillShown,
     CallForOperators,
     CallsForOperators,

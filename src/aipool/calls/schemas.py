@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import Query
 
-from aipool.audit.desk import ID_MAX, Shown
+from aipool.audit.desk import AskedId, Shown
 from aipool.calls.rules import CURSOR_CHARACTERS_MAX
 from aipool.calls.types import CallRow, Outcomes, Search
 from aipool.kit.clock import iso_ms
@@ -24,7 +24,6 @@ from aipool.rating.types import Units
 
 _TEXT_MAX = 200
 Text = Annotated[str, Query(max_length=_TEXT_MAX)]
-AskedId = Annotated[int | None, Query(ge=1, le=ID_MAX)]
 PageLimit = Annotated[int, Query(ge=1, le=100)]
 Cursor = Annotated[str, Query(max_length=CURSOR_CHARACTERS_MAX)]
 

@@ -12,13 +12,13 @@ from decimal import Decimal, localcontext
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from pydantic import Field
 from sqlalchemy.engine import Connection
 from starlette.requests import Request
 
 from aipool.accounts.callers import Caller
-from aipool.audit.desk import ID_MAX, Desk
+from aipool.audit.desk import AskedId, Desk
 from aipool.catalog import listing, quoting, rules, seed, service
 from aipool.catalog.listing import Filter
 from aipool.catalog.routes import Cursor, PageLimit, Search, Word
@@ -114,7 +114,6 @@ def somebody(request: Request) -> Caller | None:
 
 
 Looking = Annotated[Caller | None, Depends(somebody)]
-Group = Annotated[int | None, Query(ge=1, le=ID_MAX)]
 
 
 def routes(desk: Desk, terms_of: TermsOf, is_public: IsPublic) -> APIRouter:
@@ -128,7 +127,7 @@ def routes(desk: Desk, terms_of: TermsOf, is_public: IsPublic) -> APIRouter:
         maker: Word = "",
         ability: Word = "",
         q: Search = None,
-        group: Group = None,
+        group: AskedId = None,
         limit: PageLimit = 50,
         cursor: Cursor = None,
     ) -> SoldPage:
@@ -156,7 +155,7 @@ def routes(desk: Desk, terms_of: TermsOf, is_public: IsPublic) -> APIRouter:
 
     # A model's name may have slashes in it.
     @router.get("/{name:path}")
-    def show_market_model(name: str, caller: Looking, group: Group = None) -> SoldWhole:
+    def show_market_model(name: str, caller: Looking, group: AskedId = None) -> SoldWhole:
         """One of them, with its parameters and its price in each of the caller's groups."""
         with desk.database.read() as connection:
             mine = _terms(connection, caller, group, terms_of, is_public)

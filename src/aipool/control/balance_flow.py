@@ -25,7 +25,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.engine import Connection
 
 from aipool.accounts.callers import Asking, Caller
-from aipool.audit.desk import ID_MAX, Desk, Id, Shown
+from aipool.audit.desk import ID_MAX, Desk, Id, NeededId, Shown
 from aipool.calls import service as calls
 from aipool.calls.rules import cursor_of, place_of
 from aipool.calls.schemas import Cursor, Named, PageLimit, Text, moment
@@ -156,7 +156,7 @@ def _add_own(router: APIRouter, desk: Desk, exports: Exports) -> None:
     def list_usage(
         caller: Asking,
         day: Annotated[str, Query(max_length=10, description="A UTC day: 2027-01-31.")],
-        token: Annotated[int, Query(ge=1, le=ID_MAX)],
+        token: NeededId,
         limit: PageLimit = 50,
         cursor: Cursor = "",
     ) -> TakenListed:

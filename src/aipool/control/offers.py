@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from starlette.concurrency import run_in_threadpool
 
 from aipool.accounts.callers import Asking
-from aipool.audit.desk import ID_MAX, Acting, Desk, Id
+from aipool.audit.desk import Acting, Desk, Id, NeededId
 from aipool.catalog import market
 from aipool.catalog import service as catalog
 from aipool.catalog.proposals import Terms
@@ -83,7 +83,7 @@ def routes(desk: Desk, keyring: Keyring, clients: Clients, limits: Limits) -> AP
     @router.get("/route/explain")
     def explain_route(
         caller: Asking,
-        token: Annotated[int, Query(ge=1, le=ID_MAX)],
+        token: NeededId,
         model: Annotated[str, Query(max_length=300)],
         stream: Annotated[bool, Query()] = False,
     ) -> Explained:
