@@ -1,9 +1,11 @@
 """Files of the log of calls and of balances: exactly what a search finds, whole, and streamed.
 
 A file is made while it is sent, from short reads one after the other: memory holds one of them,
-whatever the file comes to, the database's log can be moved meanwhile, and other requests have the
-threads to themselves but for one. One person has one file under way at a time, and all together
-have a few; who comes beside these is asked to come again.
+whatever the file comes to, and the database's log can be moved meanwhile. A few are made at a time,
+each until its next piece is there, and other requests have the threads to themselves but for these;
+while a reader takes a piece, others' files are made, so that who reads slowly holds up nobody.
+One person has one file under way at a time, and all together have some; who comes beside these is
+asked to come again.
 
 CSV has a head, commas and CRLF, is UTF-8 without a mark, and a cell that a spreadsheet would take
 for a formula begins with an apostrophe (security S-14). JSON Lines has the same fields.
@@ -15,13 +17,14 @@ import asyncio
 import csv
 import io
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
 
 from aipool.accounts.callers import Asking
 from aipool.accounts.types import User
@@ -41,8 +44,10 @@ from aipool.kit.money import format_cny, format_multiplier
 Format = Literal["csv", "jsonl"]
 Row = Mapping[str, Any]
 
-#: Files under way at once, of everybody together.
-FILES_MAX = 4
+#: Files under way at once, of everybody together: each holds a read, some megabytes at most.
+FILES_MAX = 16
+#: So many of them are being made, the others are being read.
+MADE_AT_ONCE_MAX = 4
 #: What makes a spreadsheet take a text for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 #: Who does not read for so long has left: one of the few places is not kept for them.
@@ -63,6 +68,7 @@ class Exports:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users: set[int] = set()
+        self._making = asyncio.Semaphore(MADE_AT_ONCE_MAX)
 
     def file(
         self, user_id: int, name: str, form: Format, columns: Sequence[str], rows: Iterator[Row]
@@ -76,12 +82,20 @@ class Exports:
             self._users.add(user_id)
         text = as_csv(columns, rows) if form == "csv" else as_jsonl(columns, rows)
         sent = _Answer(
-            text,
+            self._in_turn(text),
             media_type=_KINDS[form],
             headers={"Content-Disposition": f'attachment; filename="{name}.{form}"'},
         )
         sent.on_end = lambda: self._end(user_id)
         return sent
+
+    async def _in_turn(self, text: Iterator[str]) -> AsyncIterator[str]:
+        while True:
+            async with self._making:
+                piece = await run_in_threadpool(next, text, None)
+            if piece is None:
+                return
+            yield piece
 
     def _end(self, user_id: int) -> None:
         with self._lock:
