@@ -17,7 +17,7 @@ import socket
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,8 +41,9 @@ from schemathesis.specs.openapi.checks import (
 
 from aipool import config
 from aipool.accounts import tables
-from aipool.accounts.types import Role
+from aipool.accounts.types import Role, User
 from aipool.config import Settings
+from aipool.control.access import CHANGES_MAX
 from aipool.control.app import create_app
 from aipool.control.asking import open_clients
 from aipool.control.main import Server
@@ -56,6 +57,10 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
 ]
+
+
+#: Cases of an operation with which a user, who asks half of them, stays below what they may do.
+CASES_OF_A_USER = CHANGES_MAX * 3 // 2
 
 
 @dataclass
@@ -130,20 +135,22 @@ class Records:
 
     def __init__(self, opened: Api) -> None:
         self._opened = opened
-        self._person = opened.signed_in().user
+        self._person: User | None = None
         self._root = opened.signed_in(Role.ROOT).user
         self._numbers = itertools.count(1)
 
-    def callers(self) -> dict[str, Api]:
-        """A program of the root account, and one of a user."""
-        assert self._person is not None
+    def callers(self, cases: int) -> dict[str, list[Api]]:
+        """A program of the root account, and one of a user; of several where a user may not make
+        half as many changes in a minute."""
+        people = [self._opened.signed_in().user for _ in range(cases // CASES_OF_A_USER + 1)]
+        self._person = people[0]
         assert self._root is not None
         with self._opened.world.database.write() as tx:
             tx.connection.execute(tables.access_tokens.delete())
             tx.connection.execute(tables.users.update().values(status="active"))
         return {
-            "root": self._opened.program(self._root),
-            "user": self._opened.program(self._person),
+            "root": [self._opened.program(self._root)],
+            "user": [self._opened.program(person) for person in people if person],
         }
 
     def fresh(self, root: Api) -> dict[str, Any]:
@@ -175,11 +182,13 @@ def fuzz(folder: Path, cases_each: int, *, seed: int = 0, only: str = "") -> Fou
         for result in schemathesis.openapi.from_dict(document).get_all_operations():
             operation = cast(Any, result).ok()
             if only in operation.label:
-                callers = records.callers()
-                known = records.fresh(callers["root"])
+                callers = records.callers(cases_each)
+                known = records.fresh(callers["root"][0])
                 is_for_all = operation.definition.raw["x-who"] in ("anyone", "user")
                 tokens = {
-                    name: one.token for name, one in callers.items() if name == "root" or is_for_all
+                    name: itertools.cycle([one.token for one in some])
+                    for name, some in callers.items()
+                    if name == "root" or is_for_all
                 }
                 _ask_of(operation, cases_each, seed, tokens, known, session, address, found)
     return found
@@ -189,7 +198,7 @@ def _ask_of(
     operation: Any,
     count: int,
     seed: int,
-    callers: dict[str, str],
+    callers: Mapping[str, Iterator[str]],
     known: dict[str, Any],
     session: requests.Session,
     address: str,
@@ -218,7 +227,7 @@ def _ask_of(
             if real and case.meta.generation.mode.is_positive:
                 for name in case.path_parameters or {}:
                     case.path_parameters[name] = known.get(name, case.path_parameters[name])
-            headers = {"Authorization": f"Bearer {callers[caller]}"}
+            headers = {"Authorization": f"Bearer {next(callers[caller])}"}
             response = case.call(
                 base_url=address, session=session, headers=headers, allow_redirects=False
             )

@@ -14,6 +14,7 @@ from aipool.accounts import sessions, tables
 from aipool.accounts.throttle import network_of
 from aipool.accounts.types import Role, Status
 from aipool.control import tries
+from aipool.control.access import CHANGES_MAX
 from aipool.control.tries import TRIES_MAX
 from aipool.kit.clock import now_ms
 from tests.control.api_rig import Api, Said, api
@@ -27,6 +28,9 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 def bearer(token: str, address: str = "203.0.113.1") -> dict[str, str]:
     return {"Authorization": f"Bearer {token}", "X-Forwarded-For": address}
+
+
+CHINESE = {"Accept-Language": "zh-CN"}
 
 
 def whole(said: Said) -> tuple[int, str, dict[str, str]]:
@@ -298,6 +302,47 @@ def test_who_tries_too_often_from_one_address_is_asked_to_wait(opened: Api) -> N
     assert opened.ask("GET", "/api/vendors", headers=bearer("x", "198.51.100.8")).status == 401
 
 
+def test_who_changes_something_all_the_time_is_asked_to_wait(opened: Api) -> None:
+    person, other, admin = opened.signed_in(), opened.signed_in(), opened.signed_in(Role.ADMIN)
+    assert person.user is not None
+    program = opened.program(person.user)
+    reads = opened.program(person.user, read_only=True)
+
+    for _ in range(5):  # What changes nothing, or is not let in, does not count.
+        person.good("GET", "/api/me")
+        person.good("POST", "/api/tokens/preview", {})
+        person.refused(403, "POST", "/api/keywords", KEYWORD)
+        reads.refused(403, "PATCH", "/api/me", {"name": "x"})
+    seen = [program.ask("PATCH", "/api/me", {"name": 1}).status for _ in range(CHANGES_MAX)]
+    refused = program.refused(429, "PATCH", "/api/me", {"name": "x"})
+    waiting = program.ask("DELETE", "/api/tokens/1")
+
+    assert set(seen) == {422}
+    assert refused["code"] == waiting.json["code"] == "too_many_changes"
+    assert 1 <= int(waiting.headers["retry-after"]) <= 61
+    assert program.ask("PATCH", "/api/me", {}, bearer(program.token) | CHINESE).json["detail"] == (
+        "修改过于频繁，请稍后再试。"
+    )
+    program.good("GET", "/api/me")
+    program.good("POST", "/api/tokens/preview", {})
+    # A program that runs wild, or a thief with its token, keeps nobody from ending it.
+    person.good("PATCH", "/api/me", {"name": "x"})
+    other.good("PATCH", "/api/me", {"name": "x"})
+    many = [admin.ask("PATCH", "/api/me", {"name": 1}).status for _ in range(CHANGES_MAX + 1)]
+    assert set(many) == {422}
+
+
+def test_who_gets_an_account_back_is_not_asked_to_wait(opened: Api) -> None:
+    person = opened.signed_in()
+    for _ in range(CHANGES_MAX + 1):
+        waiting = person.ask("PATCH", "/api/me", {"name": 1})
+
+    assert waiting.status == 429
+    assert person.refused(422, "POST", "/api/me/step-up", {"x": 1})["code"] == "malformed_request"
+    assert person.refused(422, "POST", "/api/me/password", {})["code"] == "malformed_request"
+    person.good("POST", "/api/auth/logout")
+
+
 class Clock:
     now = 1000.0
 
@@ -319,7 +364,7 @@ def test_a_minute_later_the_count_begins_anew() -> None:
 
 
 def test_the_memory_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tries, "_ADDRESSES_MAX", 3)
+    monkeypatch.setattr(tries, "_NAMES_MAX", 3)
     clock = Clock()
     counted = tries.Tries(clock)
     for address in "abc":

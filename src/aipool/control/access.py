@@ -6,7 +6,7 @@ histories. Where a token is sent, no cookie is looked at.
 
 A stranger learns nothing here: whatever they ask for that is not for anyone, there or not, they get
 one and the same 401. From one address, too many wrong tokens in a minute meet a 429; a right one is
-let in whatever its neighbours did.
+let in whatever its neighbours did. What ordinary users change is counted too, by user.
 
 What comes by cookie may be made by any page in the person's browser, so a change that comes so
 must say that it was made by ours (control.origins). Nothing is changed by GET.
@@ -45,6 +45,14 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _ALWAYS_OPEN = ("/api/me/", "/api/auth/", "/api/site/")
 
 _RANKS = {Role.USER: Who.USER, Role.ADMIN: Who.ADMIN, Role.ROOT: Who.ROOT}
+
+
+#: What an ordinary user may change in a minute, in pages, and as much again by programs: each
+#: change is a row of the trail, and the tables are everybody's. Nobody clicks half as often.
+CHANGES_MAX = 120
+#: These ask for the password or a code, whose tries are counted, and take an account back from a
+#: thief who asks all the time.
+_UNCOUNTED = frozenset({"/api/me/password", "/api/me/step-up"})
 
 
 class Callers(Protocol):
@@ -120,6 +128,7 @@ class Access:
         self._callers = callers
         self._registry = registry
         self._tries = Tries(clock)
+        self._changes = Tries(clock, CHANGES_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets a request through with its caller, or refuses it."""
@@ -145,6 +154,8 @@ class Access:
             # What is not there is told by the router, which knows what is there.
             if refusal is None and caller is not None and policy is not None:
                 refusal = _not_allowed(policy, caller, scope["path"], changes=changes)
+                if refusal is None and changes and _is_counted(policy, caller, scope["path"]):
+                    refusal = self._too_many_changes(caller)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
@@ -171,6 +182,20 @@ class Access:
             403, "foreign_origin", "This was asked for by a page of another site, and was not done."
         )
 
+    def _too_many_changes(self, caller: Caller) -> Problem | None:
+        """Why a user waits with this change, if so. A program that runs wild does not keep its
+        owner from ending it."""
+        by = "page" if caller.session_id else "program"
+        wait_seconds = self._changes.one_more(f"{caller.user.id} {by}")
+        if not wait_seconds:
+            return None
+        return problem(
+            429,
+            "too_many_changes",
+            "You change too much in a minute: wait a moment.",
+            headers={"Retry-After": str(wait_seconds)},
+        )
+
     def _unknown(self, address: str, *, by_token: bool) -> Problem:
         wait_seconds = self._tries.one_more(network_of(address)) if by_token else 0
         if wait_seconds:
@@ -186,6 +211,13 @@ class Access:
             "Log in first, or send an access token: Authorization: Bearer …",
             headers={"WWW-Authenticate": "Bearer"},
         )
+
+
+def _is_counted(policy: Policy, caller: Caller, path: str) -> bool:
+    """Is this one of the changes that are counted? Those of operators are their work."""
+    if caller.is_operator or policy.reads or policy.who is Who.ANYONE:
+        return False
+    return path not in _UNCOUNTED
 
 
 def _not_allowed(policy: Policy, caller: Caller, path: str, *, changes: bool) -> Problem | None:

@@ -40,6 +40,7 @@ DETAILS: Final[Mapping[str, str | tuple[str, ...]]] = {
     "phone_needed": "您的账号没有手机号：请先在 /api/me/phone 设置手机号。",
     "busy": "服务器正忙，请稍后再试。",
     "too_many_codes": "验证码请求过于频繁，请稍后再试。",
+    "too_many_changes": "修改过于频繁，请稍后再试。",
     "too_many_tries": "尝试次数过多，请稍后再试。",
     # the form
     "malformed_request": "请求内容无法读取，请发送一个 JSON 对象。",
