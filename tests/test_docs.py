@@ -131,7 +131,7 @@ def refusals_of_the_wire() -> Iterator[errors.Refusal]:
     for name, call in calls_in(ROOT / "src/aipool/wire/strict.py"):
         if name == "Refusal":
             status, code, message = (cast(ast.Constant, n).value for n in call.args)
-            _, body = shape(cast(int, status), cast(str, code), cast(str, message))
+            _, body = shape(cast(int, status), cast(str, code), cast(str, message), b"/v1/x")
             error = json.loads(body)["error"]
             yield errors.Refusal(cast(int, status), error["type"], error["code"], error["message"])
 

@@ -282,6 +282,53 @@ def test_a_body_that_control_never_takes_is_not_kept_for_it() -> None:
     play(scene)
 
 
+def test_what_never_reaches_control_is_refused_under_api_as_control_refuses() -> None:
+    chunk = b"%x\r\n%b\r\n" % (BODY_BYTES_MAX, b"a" * BODY_BYTES_MAX)
+    host = b"Host: a\r\nConnection: close\r\n"
+    refusals = (
+        (501, b"TRACE %b HTTP/1.1\r\n" + host + b"\r\n"),
+        (505, b"GET %b HTTP/3.1\r\n" + host + b"\r\n"),
+        (400, b"GET %b HTTP/1.1\r\n" + host + b"a : b\r\n\r\n"),
+        (417, b"POST %b HTTP/1.1\r\n" + host + b"Content-Length: 1\r\nExpect: x\r\n\r\n"),
+        (431, b"GET %b HTTP/1.1\r\n" + host + b"A: %b\r\n\r\n" % (b"a" * 40_000)),
+        (431, b"GET %b HTTP/1.1\r\n" + host + b"A: %b" % (b"a" * 40_000)),
+        (400, b"POST %b HTTP/1.1\r\n" + host + b"Transfer-Encoding: chunked\r\n\r\nx\r\n"),
+        (413, b"POST %b HTTP/1.1\r\n" + host + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 2),
+        (413, b"POST %b HTTP/1.1\r\n" + host + b"Content-Length: %d\r\n\r\n" % (1 << 21)),
+    )
+
+    async def scene(it: Rig, control: FakeControl) -> None:
+        for status, request in refusals:
+            for path in (b"/api/me", b"/api?x=1"):
+                reply = parse_reply(await _raw(it, request.replace(b"%b", path, 1)))
+                assert reply.status == reply.json["status"] == status
+                assert reply.headers["content-type"] == "application/problem+json"
+                assert reply.headers["x-request-id"] == reply.json["request_id"]
+                assert reply.json["code"]
+                assert reply.json["detail"].endswith(".")
+                assert reply.json["title"]
+            if request.count(b"Content-Length: 2") == 0:
+                for path in (b"/apix", b"/v1/nothing", b"/openai/v1/api/x", b"*"):
+                    reply = parse_reply(await _raw(it, request.replace(b"%b", path, 1)))
+                    assert reply.status in (status, 400, 404), (path, request[:60])
+                    assert reply.json["error"]["code"]
+        assert not control.asked
+
+    play(scene)
+
+
+def test_a_program_that_asks_while_control_restarts_is_told_so_in_json() -> None:
+    async def whole() -> None:
+        async with rig() as it:
+            got = await _raw(it, b"GET /api/me HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            reply = parse_reply(got)
+            assert (reply.status, reply.json["code"]) == (503, "control_unavailable")
+            assert reply.headers["content-type"] == "application/problem+json"
+            assert reply.headers["retry-after"] == "2"
+
+    uvloop.run(whole())
+
+
 def test_few_strangers_at_a_time_send_what_is_as_large_as_a_list_of_prices() -> None:
     async def scene(it: Rig, control: FakeControl) -> None:
         head = b"POST /api/admin/prices/import/preview HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"

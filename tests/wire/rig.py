@@ -96,7 +96,7 @@ class App:
         self.begin(call)
 
 
-def refusal(status: int, code: str, message: str) -> tuple[bytes, bytes]:
+def refusal(status: int, code: str, message: str, _target: bytes) -> tuple[bytes, bytes]:
     return b"Content-Type: text/plain\r\n", f"{status} {code} {message}".encode()
 
 

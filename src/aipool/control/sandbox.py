@@ -85,10 +85,10 @@ class _Call:
 
 
 def _refuse(exchange: Exchange, status: int, code: str, message: str) -> None:
-    headers, body = _refusal(status, code, message)
+    headers, body = _refusal(status, code, message, b"")
     exchange.answer(status, headers, body)
 
 
-def _refusal(_status: int, code: str, message: str) -> tuple[bytes, bytes]:
+def _refusal(_status: int, code: str, message: str, _target: bytes) -> tuple[bytes, bytes]:
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
     return _JSON, json.dumps({"error": error}).encode()

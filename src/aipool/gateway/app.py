@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 
-from aipool.gateway import errors
+from aipool.gateway import errors, problems
 from aipool.gateway.context import Context
 from aipool.gateway.endpoints import ENDPOINTS
 from aipool.gateway.endpoints.base import Endpoint
@@ -122,13 +122,16 @@ class App:
             errors.body_of(refusal, rid),
         )
 
-    def refusal(self, status: int, code: str, message: str) -> tuple[bytes, bytes]:
+    def refusal(self, status: int, code: str, message: str, target: bytes) -> tuple[bytes, bytes]:
         """The shape of what the wire layer refuses by itself."""
         context = self._context
         rid = context.next_rid(time.time_ns() // 1_000_000)
         context.counters.answered("wire", status)
         if status == 413:
             code = "request_too_large"
+        if problems.is_told(target.partition(b"?")[0]):
+            context.log.call(rid=rid, status=status, code=code, path="")
+            return problems.problem(status, code, message, rid)
         kind = "overloaded_error" if status == 503 else "invalid_request_error"
         refusal = Refusal(status, kind, code, message, None, 1 if status == 503 else 0)
         context.log.call(rid=rid, status=status, code=code, path="")

@@ -9,6 +9,9 @@ the worker drains is cut at once; it is a person's, who can repeat it, not a cus
 
 from __future__ import annotations
 
+import time
+
+from aipool.gateway import problems
 from aipool.gateway.access import client_address
 from aipool.gateway.context import Context
 from aipool.wire.exchange import Exchange
@@ -49,10 +52,8 @@ _NOT_FORWARDED = frozenset(
     }
 )
 
-_TOO_LARGE = (
-    b'{"type":"about:blank","title":"Request Entity Too Large","status":413,'
-    b'"code":"request_too_large","detail":"A request here has at most %d bytes."}'
-)
+_TOO_LARGE = "A request here has at most {most} bytes."
+_UNAVAILABLE = "The platform's interface is restarting; calls are not affected. Try again soon."
 _DOWN = (
     b"<!doctype html><html lang=en><meta charset=utf-8><title>Back in a moment</title>"
     b"<p>The console is restarting. API calls are not affected. "
@@ -87,11 +88,8 @@ class ControlProxy:
         exchange = self._exchange
         if exchange.content_length is not None and exchange.content_length > self.bytes_max:
             self._context.counters.answered("control", 413)
-            exchange.answer(
-                413,
-                b"Content-Type: application/problem+json\r\nCache-Control: no-store\r\n",
-                _TOO_LARGE % self.bytes_max,
-            )
+            said = _TOO_LARGE.format(most=self.bytes_max)
+            exchange.answer(413, *self._problem(413, "request_too_large", said))
             return
         exchange.bound_body(self.bytes_max)
         exchange.listener = self
@@ -176,6 +174,10 @@ class ControlProxy:
             self._exchange.abort()
             return
         self._context.counters.answered("control", 503)
+        if problems.is_told(self._exchange.path):
+            headers, body = self._problem(503, "control_unavailable", _UNAVAILABLE)
+            self._exchange.answer(503, b"Retry-After: 2\r\n" + headers, body)
+            return
         self._exchange.answer(
             503,
             b"Content-Type: text/html; charset=utf-8\r\nRetry-After: 2\r\n"
@@ -210,6 +212,10 @@ class ControlProxy:
             scheme,
             b"Content-Length: %d\r\n" % length if length or exchange.method == b"POST" else b"",
         )
+
+    def _problem(self, status: int, code: str, detail: str) -> tuple[bytes, bytes]:
+        rid = self._context.next_rid(time.time_ns() // 1_000_000)
+        return problems.problem(status, code, detail, rid)
 
     def _end(self) -> None:
         self._context.proxied.discard(self)

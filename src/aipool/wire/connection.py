@@ -141,10 +141,10 @@ class ServerConnection(Turns):
             self._keep_partial_head(data[position:])
             return len(data)
         if body_at - position > limits.head_bytes:
-            return self._refuse(strict.HEAD_TOO_LARGE)
+            return self._refuse(strict.HEAD_TOO_LARGE, data[position:body_at])
         head = strict.read_head(data[position:body_at], limits)
         if isinstance(head, Refusal):
-            return self._refuse(head)
+            return self._refuse(head, data[position:body_at])
         asked = Asked.of(self.peer, head.method, head.target)
         exchange = Exchange(self, asked, head.headers, self.time())
         exchange.http10 = head.http10
@@ -175,9 +175,10 @@ class ServerConnection(Turns):
 
     def _keep_partial_head(self, partial: bytes) -> None:
         if len(partial) > self.server.limits.head_bytes:
-            self._refuse(strict.HEAD_TOO_LARGE)
+            self._refuse(strict.HEAD_TOO_LARGE, partial)
         elif partial.count(b"\n") != partial.count(b"\r\n"):
-            self._refuse(strict.MALFORMED)  # A bare LF: no blank line would ever be found.
+            # A bare LF: no blank line would ever be found.
+            self._refuse(strict.MALFORMED, partial)
         elif partial:
             self._ahead = partial
             self.deadline = min(self.deadline, self.time() + self.server.limits.head_seconds)

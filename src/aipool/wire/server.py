@@ -2,8 +2,8 @@
 
 `begin(exchange)` is called when a request's headers are complete, before its body is read and
 before `100 Continue` is sent. It sets `exchange.listener` to read the body, or answers at once.
-`refusal(status, code, message)` shapes what the wire itself refuses; the wire decides the status,
-sends it and closes.
+`refusal(status, code, message, target)` shapes what the wire itself refuses; the wire decides the
+status, sends it and closes. target: what was asked for, as far as that can be told, else empty.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from aipool.wire.turns import UPGRADED
 __all__ = ["Begin", "Exchange", "HttpServer", "Listener", "Peer", "Refuse"]
 
 Begin = Callable[[Exchange], None]
-Refuse = Callable[[int, str, str], tuple[bytes, bytes]]
+Refuse = Callable[[int, str, str, bytes], tuple[bytes, bytes]]
 
 
 class HttpServer:

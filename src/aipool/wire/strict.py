@@ -203,6 +203,12 @@ def _names_a_version(head: bytes) -> bool:
     )
 
 
+def target_of(head: bytes) -> bytes:
+    """What a head that is refused seems to ask for; empty where it does not say."""
+    words = head.partition(b"\r\n")[0].split(b" ", 2)
+    return words[1] if len(words) > 1 else b""
+
+
 def refused_target(target: bytes, method: bytes) -> Refusal | None:
     """A target is a path, or `*` for OPTIONS; visible ASCII without a fragment."""
     if target[:1] != b"/" and not (target == b"*" and method == b"OPTIONS"):

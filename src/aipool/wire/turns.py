@@ -210,16 +210,20 @@ class Turns(Flow):
         if self._ahead or self._eof:
             self._go_on()
 
-    def _refuse(self, refusal: Refusal) -> int:
-        """Answers for the wire itself and ends the connection. Gives a position past any data."""
+    def _refuse(self, refusal: Refusal, head: bytes = b"") -> int:
+        """Answers for the wire itself and ends the connection. Gives a position past any data.
+
+        head: that is refused, or what there is of it; of an exchange it is known.
+        """
         exchange, self.exchange = self.exchange, None
+        target = strict.target_of(head) if exchange is None else exchange.target
         answered = exchange is not None and exchange.answered
         if exchange is not None:
             exchange.connection_ended()
         if answered:
             self.abort()
             return _PAST_ANY_DATA
-        headers, body = self.server.refusal(refusal.status, refusal.code, refusal.message)
+        headers, body = self.server.refusal(refusal.status, refusal.code, refusal.message, target)
         if refusal.status == 503 and b"retry-after:" not in headers.lower():
             headers += b"Retry-After: 1\r\n"
         self.write(
@@ -269,6 +273,6 @@ class Turns(Flow):
             limited = self.exchange is None or self.exchange.stall_limited
             self._look_at_stalled(now, limited=limited)
         elif self._ahead:
-            self._refuse(strict.HEAD_TIMEOUT)
+            self._refuse(strict.HEAD_TIMEOUT, self._ahead)
         else:
             self.close()
