@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import calendar
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Final
 
@@ -161,7 +162,9 @@ def sum_up(database: Database) -> None:
             lambda c, s=span: ((int(s), *row) for row in again.histograms_again(c, s, 0)),
             3,
         )
-    asyncio.run(WeeklySums(database, pause_seconds=0.0).run())
+    # In a thread: whoever asks for this may run a loop already.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, WeeklySums(database, pause_seconds=0.0).run()).result()
 
 
 def _copy(database: Database, rows_of: Any, place: int) -> None:
