@@ -223,7 +223,10 @@ def test_an_odd_number_is_refused_with_its_line_and_its_field(
         (("credit: 100", "credit: 1000001"), ["users[0].credit"]),
         (("limit: 50", "limit: fifty"), ["line 18, tokens[0].limit"]),
         (("expires: 2027-01-31", "expires: soon"), ["tokens[0].expires: 'soon' is no moment"]),
-        (("ips: [10.0.0.1]", "ips: [10.0.0.5/8]"), ["tokens[0].ips: '10.0.0.5/8' is an address within a network"]),
+        (
+            ("ips: [10.0.0.1]", "ips: [10.0.0.5/8]"),
+            ["tokens[0].ips: '10.0.0.5/8' is an address within a network"],
+        ),
         (("ips: [10.0.0.1]", "secret: sk-short"), ["tokens[0].secret: a token is sk-"]),
         (("ips: [10.0.0.1]", "ips: 10.0.0.1"), ["tokens[0].ips: must be a list"]),
         (("models: [m1]", "models: [[m1]]"), ["groups[0].models[0]: must be a text"]),
