@@ -22,7 +22,7 @@ from aipool.calls.latency import BOUNDS_MS, BUCKETS, LATENCY_COLUMNS
 from aipool.calls.store import STREAMED, months
 from aipool.calls.summing import EVERYBODY
 from aipool.calls.tables import SUMS, USAGE, calls_table, latencies, usage_days, usage_totals
-from aipool.calls.types import FAILURES_FROM, HOUR_MS, Span, Total, TotalOf, Used
+from aipool.calls.types import FAILURES_FROM, HOUR_MS, WEEK_DAYS, Span, Total, TotalOf, Used
 from aipool.kit.db import Int64, Text, whole_sum
 
 Rows = Iterator[tuple[Any, ...]]
@@ -76,10 +76,7 @@ def _by_finer(span: Span, start: int, stop: int | None) -> sa.Select[Any]:
 
 def days_of(week: int) -> range:
     """The seven days of a week."""
-    return range(week * _WEEK_DAYS, (week + 1) * _WEEK_DAYS)
-
-
-_WEEK_DAYS = Span.WEEK // Span.DAY
+    return range(week * WEEK_DAYS, (week + 1) * WEEK_DAYS)
 
 
 # --- totals -------------------------------------------------------------------------------------
@@ -135,9 +132,9 @@ def _named(
 
 def _of_days(kind: TotalOf, start: int, stop: int | None) -> sa.Select[Any]:
     table = usage_totals.c
-    days = _between(table.at, start * _WEEK_DAYS, None if stop is None else stop * _WEEK_DAYS)
+    days = _between(table.at, start * WEEK_DAYS, None if stop is None else stop * WEEK_DAYS)
     return sa.select(
-        _whole(table.at, _WEEK_DAYS).label("at"),
+        _whole(table.at, WEEK_DAYS).label("at"),
         *(table[name] for name in ("owner_id", "group_id", "model", *SUMS)),
     ).where(table.span == Span.DAY, table.kind == kind, *days)
 
